@@ -1,0 +1,152 @@
+"""A model on disk: a directory with `config.json` and `model.safetensors`, read by our own code only.
+
+Nothing in a model directory is executed: the network is built from this package, and the weights are plain tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from condensatenet.errors import InvalidModelError, ModelNotFoundError
+from condensatenet.network.variants import NetworkConfig
+
+if TYPE_CHECKING:
+    from condensatenet.network.model import CondensateNet
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+_MAX_CONFIG_BYTES = 2**20
+_MAX_HEADER_BYTES = 2**25
+_HUB_CODE = "rajlab/condensatenet--"
+_PUBLISHED_KEYS = {
+    "architectures": ["CondensateNet"],
+    "model_type": "condensatenet",
+    # This form lets the original package load a directory that carries no code.
+    "auto_map": {
+        "AutoConfig": f"{_HUB_CODE}configuration_condensatenet.CondensateNetConfig",
+        "AutoModel": f"{_HUB_CODE}modeling_condensatenet.CondensateNet",
+    },
+    "dtype": "float32",
+}
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the parsed and checked `config.json` of a model directory; unknown keys are kept.
+
+    Raises:
+        ModelNotFoundError: the directory or the file is not there.
+        InvalidModelError: the file is not a JSON object or describes a network that this version does not know.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        raise ModelNotFoundError(
+            f"there is no model directory {directory}; check the path, or leave it out for the shipped model"
+        )
+    file = _existing(directory / CONFIG_FILE)
+    if file.stat().st_size > _MAX_CONFIG_BYTES:
+        raise InvalidModelError(f"{file}: too large for a model description ({file.stat().st_size} bytes)")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InvalidModelError(f"{file}: not valid JSON ({error}); copy the model again") from error
+    if not isinstance(config, dict):
+        raise InvalidModelError(f"{file}: must hold a JSON object, not {type(config).__name__}")
+    try:
+        NetworkConfig.from_dict(config)
+    except InvalidModelError as error:
+        raise InvalidModelError(f"{file}: {error}") from error
+    return config
+
+
+def load_network(path: str | os.PathLike[str], device: str = "cpu") -> tuple[CondensateNet, dict[str, Any]]:
+    """Return the network of a model directory, in evaluation mode on `device`, and its parsed `config.json`.
+
+    Raises:
+        ModelNotFoundError: the directory or one of its two files is not there.
+        InvalidModelError: a file is damaged, or the weights do not fit the network that the configuration describes.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from condensatenet.network.model import CondensateNet
+
+    config = read_config(path)
+    file = _existing(Path(path) / WEIGHTS_FILE)
+    with torch.device("meta"):
+        network = CondensateNet(NetworkConfig.from_dict(config))
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    _check_tensors(file, _read_header(file), expected)
+    state = load_file(file)
+    if not all(torch.isfinite(tensor).all() for tensor in state.values() if tensor.is_floating_point()):
+        raise InvalidModelError(f"{file}: holds NaN or infinite weights; train or copy the model again")
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    network.load_state_dict(state, assign=True)
+    return network.to(device).eval().requires_grad_(False), config
+
+
+def save_network(path: str | os.PathLike[str], network: CondensateNet, config: Mapping[str, Any]) -> None:
+    """Write `config.json` and `model.safetensors` into an existing directory.
+
+    The configuration gets the keys of the published models besides those in `config`, so that the original package can load it.
+    """
+    from safetensors.torch import save_file
+
+    directory = Path(path)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    values = {**_PUBLISHED_KEYS, **network.config.to_dict(), **config}
+    (directory / CONFIG_FILE).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _existing(file: Path) -> Path:
+    if not file.is_file():
+        hint = ""
+        if any((file.parent / name).exists() for name in ("pytorch_model.bin", "model.pt", "model.pth")):
+            hint = "; a pickled model (.bin, .pt, .pth) is not loaded, because it can run code"
+        raise ModelNotFoundError(f"{file} is missing; a model directory holds {CONFIG_FILE} and {WEIGHTS_FILE}{hint}")
+    return file
+
+
+def _read_header(file: Path) -> dict[str, Any]:
+    """Return the table of tensors of a safetensors file, checked against the file's size."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise InvalidModelError(f"{file}: a pickle, which can run code; only safetensors files are loaded")
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else _MAX_HEADER_BYTES + 1
+        if length > min(_MAX_HEADER_BYTES, size - 8):
+            raise InvalidModelError(f"{file}: truncated or not a safetensors file ({size} bytes); copy the model again")
+        try:
+            header = json.loads(stream.read(length))
+            header.pop("__metadata__", None)
+            end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+            if 8 + length + end != size:
+                raise InvalidModelError(
+                    f"{file}: truncated ({size} bytes instead of {8 + length + end}); copy the model again"
+                )
+        except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
+            if isinstance(error, InvalidModelError):
+                raise
+            raise InvalidModelError(f"{file}: not a safetensors file ({error}); copy the model again") from error
+    return header
+
+
+def _check_tensors(file: Path, header: dict[str, Any], expected: dict[str, tuple[int, ...]]) -> None:
+    missing = sorted(expected.keys() - header.keys())
+    unknown = sorted(header.keys() - expected.keys())
+    if missing or unknown:
+        example = f"{missing[0]} is missing" if missing else f"{unknown[0]} is not part of it"
+        raise InvalidModelError(
+            f"{file}: not the weights of the network in {CONFIG_FILE} ({len(missing)} tensors missing, {len(unknown)} unknown; {example})"
+        )
+    for name, shape in expected.items():
+        if tuple(header[name].get("shape", ())) != shape:
+            raise InvalidModelError(
+                f"{file}: {name} has shape {header[name].get('shape')} instead of {list(shape)}, so it does not fit {CONFIG_FILE}"
+            )
