@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from condensatenet.errors import DownloadError, InvalidOptionError
 from condensatenet.files import fetch
 from condensatenet.files.download import download_model
@@ -44,7 +45,9 @@ class Hub(ThreadingHTTPServer):
         self.statuses: list[int] = []  # answered at the first address, one after the other, before all else
         self.cuts: list[int] = []  # bytes after which the storage closes the connection, one after the other
         self.ignores_range = False
-        self.wrong_range = False
+        self.shifts: list[
+            int
+        ] = []  # by which the parts of the storage start elsewhere than asked for, one after the other
         self.says_checksums = True
         self.altered: dict[str, bytes] = {}  # sent in place of the announced file
         self.commits: dict[str, str] = {}
@@ -60,7 +63,7 @@ class Answer(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         assert "Authorization" not in self.headers
         name = self.path.split("/")[-1]
         content = self.server.files.get(name)
@@ -89,7 +92,7 @@ class Answer(BaseHTTPRequestHandler):
         start = int(asked.removeprefix("bytes=").removesuffix("-"))
         if start >= len(body):
             return self.reply(416, {**headers, "Content-Range": f"bytes */{len(body)}"})
-        start -= self.server.wrong_range
+        start += self.server.shifts.pop(0) if self.server.shifts else 0
         headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
         return self.reply(206, headers, body[start:])
 
@@ -161,7 +164,9 @@ def test_a_damaged_model_is_downloaded_again(hub: Hub, folder: Path, damage: str
     elif damage == "missing":
         weights.unlink()
     else:
-        weights.write_bytes({"short": weights.read_bytes()[:-1], "long": weights.read_bytes() + b"x", "empty": b""}[damage])
+        weights.write_bytes(
+            {"short": weights.read_bytes()[:-1], "long": weights.read_bytes() + b"x", "empty": b""}[damage]
+        )
     download_model(folder, REPO)
     assert content(folder) == hub.files
 
@@ -194,8 +199,9 @@ def test_a_server_without_ranges_sends_all_again(hub: Hub, folder: Path) -> None
     assert content(folder) == hub.files
 
 
-def test_a_wrong_range_is_noticed(hub: Hub, folder: Path) -> None:
-    hub.cuts, hub.wrong_range = [1_000_000], True
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_another_part_than_asked_for_is_not_taken(hub: Hub, folder: Path, shift: int) -> None:
+    hub.cuts, hub.shifts, hub.says_checksums = [1_000_000], [shift], False
     download_model(folder, REPO)
     assert [asked for _, asked in hub.requests[-3:]] == [None, "bytes=1000000-", None]
     assert content(folder) == hub.files
@@ -218,6 +224,14 @@ def test_a_rest_that_is_the_whole_file_is_enough(hub: Hub, folder: Path) -> None
     assert content(folder) == hub.files
 
 
+def test_a_rest_of_the_configuration_is_not_used(hub: Hub, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "config.json.incomplete").write_bytes(b'{"model')
+    download_model(folder, REPO)
+    assert hub.requests[0] == ("config.json", None)
+    assert content(folder) == hub.files
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_wrong_checksum_keeps_the_old_model(hub: Hub, folder: Path, name: str) -> None:
     download_model(folder, REPO)
@@ -227,8 +241,10 @@ def test_a_wrong_checksum_keeps_the_old_model(hub: Hub, folder: Path, name: str)
     changed = bytearray(hub.files[name])
     changed[-5] ^= 1
     hub.altered[name] = bytes(changed)
+    before_now = hub.count(name)
     with pytest.raises(DownloadError, match=rf"{name}.*checksum differs"):
         download_model(folder, REPO, force=True)
+    assert hub.count(name) == before_now + 1
     left = content(folder)
     assert {name: left[name] for name in before} == before
     hub.altered.clear()
@@ -292,7 +308,9 @@ def test_a_model_that_changes_meanwhile_is_noticed(hub: Hub, folder: Path) -> No
     assert content(folder) == hub.files
 
 
-@pytest.mark.parametrize(("status", "reason"), [(404, "404.*Check the name"), (401, "401.*private"), (403, "403.*browser")])
+@pytest.mark.parametrize(
+    ("status", "reason"), [(404, "404.*Check the name"), (401, "401.*private"), (403, "403.*browser")]
+)
 def test_a_refusal_is_final_and_explained(hub: Hub, folder: Path, status: int, reason: str) -> None:
     hub.statuses = [status] * 9
     with pytest.raises(DownloadError, match=reason):
@@ -360,7 +378,9 @@ def test_a_folder_that_cannot_be_written(hub: Hub, tmp_path: Path) -> None:
         download_model(tmp_path / "file" / "model", REPO)
 
 
-@pytest.mark.parametrize("repo_id", ["", "condensatenet", "a/b/c", "../b", "a/..", "a/b?x=1", "a/b\n", "a /b", "/b", "a/"])
+@pytest.mark.parametrize(
+    "repo_id", ["", "condensatenet", "a/b/c", "../b", "a/..", "a/b?x=1", "a/b\n", "a /b", "/b", "a/"]
+)
 def test_malformed_names_are_refused(hub: Hub, folder: Path, repo_id: str) -> None:
     with pytest.raises(InvalidOptionError, match="owner/name"):
         download_model(folder, repo_id)

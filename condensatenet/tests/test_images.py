@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from condensatenet.errors import InvalidImageError
-from condensatenet.files.images import read_frames, read_image, read_labels
 from numpy.typing import NDArray
 from PIL import Image
+
+from condensatenet.errors import InvalidImageError
+from condensatenet.files.images import read_frames, read_image, read_labels
 
 Array = NDArray[Any]
 
@@ -64,7 +65,9 @@ def test_pages_without_axes_are_counted(tmp_path: Path, stack: Array) -> None:
     assert [frame.name for frame in read_frames(path)] == ["plain_page0", "plain_page1", "plain_page2"]
 
 
-def test_pages_of_different_sizes_are_series_and_previews_are_left_out(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_pages_of_different_sizes_are_series_and_previews_are_left_out(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     path = tmp_path / "mixed.tif"
     shapes = (8, 9), (5, 6), (7, 3)
     pages = [rng.integers(0, 255, shape).astype(np.uint8) for shape in shapes]
@@ -121,7 +124,9 @@ def test_a_stack_is_read_one_plane_at_a_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.uint32, np.float32, np.float64])
 @pytest.mark.parametrize("suffix", [".tif", ".npy"])
-def test_values_and_type_are_those_of_the_file(tmp_path: Path, rng: np.random.Generator, dtype: Any, suffix: str) -> None:
+def test_values_and_type_are_those_of_the_file(
+    tmp_path: Path, rng: np.random.Generator, dtype: Any, suffix: str
+) -> None:
     image = (rng.random((11, 13)) * 100 - (20 if np.dtype(dtype).kind in "if" else 0)).astype(dtype)
     path = tmp_path / f"image{suffix}"
     if suffix == ".npy":
@@ -186,8 +191,12 @@ def test_transparency_that_varies_is_no_grey_image(tmp_path: Path, rng: np.rando
         Image.fromarray(np.dstack(channels), mode=None).save(path)
         with pytest.raises(InvalidImageError, match="Split"):
             read_image(path)
-    Image.fromarray(np.dstack([grey, np.full_like(grey, 255)])).save(tmp_path / "constant.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "constant.png"), grey)
+    opaque = np.dstack([grey, np.full_like(grey, 255)])
+    Image.fromarray(opaque).save(tmp_path / "a.png")
+    options: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": ["unassalpha"]}
+    tifffile.imwrite(tmp_path / "a.tif", opaque, **options)
+    for name in ("a.png", "a.tif"):
+        np.testing.assert_array_equal(read_image(tmp_path / name), grey)
 
 
 def test_16_bit_colour_png_is_refused_rather_than_read_in_8_bits(tmp_path: Path) -> None:
@@ -263,7 +272,7 @@ def test_a_compression_that_needs_a_package_names_it(tmp_path: Path, rng: np.ran
     tifffile.imwrite(tmp_path / "a.tif", grey16(rng), photometric="minisblack")
     with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
         tiff.pages.first.tags["Compression"].overwrite(34887)  # LERC
-    with pytest.raises(InvalidImageError, match="LERC.*pip install imagecodecs"):
+    with pytest.raises(InvalidImageError, match=r"LERC.*pip install imagecodecs"):
         read_image(tmp_path / "a.tif")
 
 
@@ -276,6 +285,11 @@ def _has_imagecodecs() -> bool:
 
 
 # Damaged files
+
+TRUNCATED = (
+    *("plain.tif", "strips.tif", "tiles.tif", "pages.tif", "imagej.tif", "row.tif", "ome.ome.tif", "lzw.tif"),
+    *("a.png", "a.jpg", "a.npy"),
+)
 
 
 def _saved(name: str, rng: np.random.Generator) -> Callable[[Path], None]:
@@ -306,7 +320,7 @@ def _saved(name: str, rng: np.random.Generator) -> Callable[[Path], None]:
 
 @pytest.mark.parametrize(
     "name",
-    "plain.tif strips.tif tiles.tif pages.tif imagej.tif row.tif ome.ome.tif lzw.tif a.png a.jpg a.npy".split(),
+    TRUNCATED,
 )
 def test_a_truncated_file_is_refused_or_complete(
     tmp_path: Path, rng: np.random.Generator, name: str, caplog: pytest.LogCaptureFixture

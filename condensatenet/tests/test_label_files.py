@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from condensatenet.errors import InvalidLabelsError, InvalidOptionError
-from condensatenet.files.images import find_images, pair_images_with_labels, read_labels, write_labels
 from numpy.typing import NDArray
 from PIL import Image
+
+from condensatenet.errors import InvalidLabelsError, InvalidOptionError
+from condensatenet.files.images import find_images, pair_images_with_labels, read_labels, write_labels
 
 Array = NDArray[Any]
 
@@ -135,7 +136,12 @@ def test_images_are_found_in_natural_order_and_once(tmp_path: Path, monkeypatch:
     assert [path.name for path in find_images([str(folder)])] == names
     assert [path.name for path in find_images([folder / "g.png", folder / "f*", folder])] == names
     assert [path.name for path in find_images([str(folder / "[1].tif")])] == ["[1].tif"]
-    assert [path.name for path in find_images([str(folder / "**" / "*.tif")])] == ["[1].tif", "f1.tif", "f10.tif", "deep.tif"]
+    assert [path.name for path in find_images([str(folder / "**" / "*.tif")])] == [
+        "[1].tif",
+        "f1.tif",
+        "f10.tif",
+        "deep.tif",
+    ]
     monkeypatch.chdir(tmp_path)
     assert find_images(["data/g.png", str(folder / "g.png")]) == [Path("data/g.png")]
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -158,8 +164,17 @@ def test_what_is_not_found_is_named(tmp_path: Path) -> None:
 
 def test_labels_are_paired_by_name(tmp_path: Path) -> None:
     images, labels = tmp_path / "images", tmp_path / "labels"
-    touch(images, "a10.ome.tif", "a2.png", "b_mask.tif", "c.jpg", "d.tif", "e.tif")
-    touch(labels, "a10_cp_masks.png", "a2.tif", "b_mask_masks.tif", "c_labels.npy", "d_mask.ome.tif", "e_label.tif")
+    touch(images, "a10.ome.tif", "a2.png", "b_mask.tif", "c.jpg", "d.tif", "e.tif", "f_mask.tif")
+    touch(
+        labels,
+        "a10_cp_masks.png",
+        "a2.tif",
+        "b_mask_masks.tif",
+        "c_labels.npy",
+        "d_mask.ome.tif",
+        "e_label.tif",
+        "f_mask.png",
+    )
     assert [(image.name, label.name) for image, label in pair_images_with_labels(images, labels)] == [
         ("a2.png", "a2.tif"),
         ("a10.ome.tif", "a10_cp_masks.png"),
@@ -167,13 +182,17 @@ def test_labels_are_paired_by_name(tmp_path: Path) -> None:
         ("c.jpg", "c_labels.npy"),
         ("d.tif", "d_mask.ome.tif"),
         ("e.tif", "e_label.tif"),
+        ("f_mask.tif", "f_mask.png"),
     ]
 
 
 def test_images_and_labels_in_one_folder(tmp_path: Path) -> None:
     touch(tmp_path, "a.tif", "a_cp_masks.tif", "a_seg.npy", "b.tif", "b_masks.png")
     pairs = pair_images_with_labels(tmp_path, str(tmp_path))
-    assert [(image.name, label.name) for image, label in pairs] == [("a.tif", "a_cp_masks.tif"), ("b.tif", "b_masks.png")]
+    assert [(image.name, label.name) for image, label in pairs] == [
+        ("a.tif", "a_cp_masks.tif"),
+        ("b.tif", "b_masks.png"),
+    ]
 
 
 @pytest.mark.parametrize(

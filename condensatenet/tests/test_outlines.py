@@ -13,9 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from condensatenet.errors import InvalidImageError, InvalidLabelsError
-from condensatenet.files.outlines import write_geojson, write_properties_csv
-from condensatenet.measurements import measure_instances
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -23,6 +20,10 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry import shape
 from skimage.measure import regionprops_table
+
+from condensatenet.errors import InvalidImageError, InvalidLabelsError
+from condensatenet.files.outlines import write_geojson, write_properties_csv
+from condensatenet.measurements import measure_instances
 
 Labels = NDArray[np.int32]
 
@@ -76,7 +77,7 @@ def test_holes_and_parts(tmp_path: Path) -> None:
     labels[0, 0] = -1
     two, three, five = outlines(labels, tmp_path)
     assert [feature["properties"]["id"] for feature in (two, three, five)] == [2, 3, 5]
-    outer, hole = three["geometry"]["coordinates"]
+    _outer, hole = three["geometry"]["coordinates"]
     assert sorted(map(tuple, hole[:-1])) == [(3, 3), (3, 6), (6, 3), (6, 6)]
     assert five["geometry"]["type"] == "MultiPolygon"
     assert [len(rings) for rings in five["geometry"]["coordinates"]] == [1, 1]
@@ -158,6 +159,16 @@ def test_known_shapes() -> None:
     np.testing.assert_allclose(table["major_axis_px"][1], 4 * np.sqrt(10.0))  # variance of 0 ... 10
     np.testing.assert_allclose(table["eccentricity"][3], np.sqrt(1 - (4**2 - 1) / (20**2 - 1)))
     assert "mean_intensity" not in table
+
+
+def test_a_thin_diagonal_has_no_width() -> None:
+    # Rounding makes the smaller variance of such lines slightly negative.
+    labels = np.zeros((8, 400), np.int32)
+    for number, x in enumerate(range(1, 390, 4), start=1):
+        labels[[3, 4, 5], [x, x + 1, x + 2]] = number
+    table = measure_instances(labels)
+    np.testing.assert_allclose(table["minor_axis_px"], 0, atol=1e-4)
+    np.testing.assert_allclose(table["eccentricity"], 1)
 
 
 def test_blocks_of_rows_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:

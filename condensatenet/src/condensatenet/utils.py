@@ -32,7 +32,7 @@ def load_model(source: str | os.PathLike[str] | None = None, device: str | None 
 
 
 def get_model_info(source: str | os.PathLike[str] = PRETRAINED) -> dict[str, Any]:
-    """Return what is known about a model without loading its weights: `path`, `size_bytes` and the keys of its `config.json`.
+    """Return what is known about a model without loading its weights: `path`, `size_bytes`, keys of its `config.json`.
 
     Raises:
         ModelNotFoundError, InvalidModelError: there is no such model, or its description is damaged.

@@ -19,8 +19,8 @@ _BROKEN_PIPE = 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code.
 
-    0: done. 1: done in part, or something outside failed (network, disk, memory). 2: an option or input is not usable. 130 and 143:
-    stopped by Ctrl-C or by the system (SIGTERM). A traceback means a defect of this program.
+    0: done. 1: done in part, or something outside failed (network, disk, memory). 2: an option or input is not usable.
+    130 and 143: stopped by Ctrl-C or by the system (SIGTERM). A traceback means a defect of this program.
 
     Args:
         argv: the arguments after the program's name; those of this process by default.

@@ -8,15 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
 from condensatenet.errors import InvalidOptionError
 from condensatenet.inference.pipeline import CondensateNetPipeline, SegmentationSettings
 
-if TYPE_CHECKING:
-    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 _SECONDS_BETWEEN_LINES = 30.0
 _DEFAULTS = SegmentationSettings()
@@ -46,15 +45,15 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 def add_segmentation_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that become `SegmentationSettings`; they are None where the user gave none."""
     group = parser.add_argument_group("how instances are found")
-    learnt = "a trained model brings its own default, else"
+    learnt = "default: what a trained model brings, else"
     for name, kind, text in (
-        ("prob_threshold", float, f"pixels with a higher probability belong to instances (default: {_DEFAULTS.prob_threshold})"),
+        ("prob_threshold", float, f"lowest probability of pixels in instances (default: {_DEFAULTS.prob_threshold})"),
         ("min_size", int, f"smallest area in pixels of an instance ({learnt} {_DEFAULTS.min_size})"),
         ("max_size", int, f"largest area in pixels of an instance ({learnt} {_DEFAULTS.max_size})"),
-        ("tile_size", int, f"side in pixels of the tiles of large images; 0: no tiles (default: {_DEFAULTS.tile_size})"),
+        ("tile_size", int, f"side of the tiles of large images; 0 for no tiles (default: {_DEFAULTS.tile_size})"),
         ("overlap", float, f"part of a tile that it shares with the next, 0 to 0.5 (default: {_DEFAULTS.overlap})"),
-        ("low_percentile", float, f"percentile of the intensities that is black (default: {_DEFAULTS.low_percentile})"),
-        ("high_percentile", float, f"percentile of the intensities that is white (default: {_DEFAULTS.high_percentile})"),
+        ("low_percentile", float, f"percentile of intensities that is black (default: {_DEFAULTS.low_percentile})"),
+        ("high_percentile", float, f"percentile of intensities that is white (default: {_DEFAULTS.high_percentile})"),
     ):  # fmt: skip
         metavar = "PIXELS" if kind is int else "NUMBER"
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
@@ -91,8 +90,8 @@ def load_pipeline(model: str, device: str | None, options: dict[str, Any]) -> Co
     return pipeline
 
 
-def folder(text: str) -> Path:
-    """Argument type: the absolute path of a folder."""
+def absolute_path(text: str | Path) -> Path:
+    """Argument type: a path that is independent of the current folder."""
     return Path(os.path.abspath(os.path.expanduser(text)))
 
 
@@ -106,7 +105,12 @@ def check_output_folder(path: Path) -> None:
         if place.is_dir():
             return
         if place.exists():
-            raise InvalidOptionError(f"{place} is a file, so that {path} cannot be a folder; choose another --output")
+            raise InvalidOptionError(f"{place} is a file where a folder is needed; write the results elsewhere")
+
+
+def report(text: str) -> None:
+    """Print a result, past any progress bar."""
+    tqdm.write(text)
 
 
 def say(text: str) -> None:
@@ -131,7 +135,7 @@ def progress_bar(total: int, unit: str) -> tqdm[Any]:
 
 
 class ProgressDisplay:
-    """A `progress_callback` that moves a bar in a terminal, and elsewhere (a log file, a cluster) prints a line now and then."""
+    """A `progress_callback` that moves a bar in a terminal, and elsewhere prints a line now and then."""
 
     def __init__(self) -> None:
         self._bar = tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar:24}| {desc}", disable=None, dynamic_ncols=True)

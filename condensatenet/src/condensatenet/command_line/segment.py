@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
-
-from tqdm import tqdm
 
 from condensatenet.command_line.common import (
     Verbs,
+    absolute_path,
     add_device_option,
     add_segmentation_options,
     add_verb,
     check_output_folder,
     complain,
     count_noun,
-    folder,
     load_pipeline,
     progress_bar,
     read_segmentation_options,
+    report,
     say,
 )
 from condensatenet.errors import CondensateNetError, InvalidOptionError
-from condensatenet.files.images import Frame, find_images, read_frames, write_labels
+from condensatenet.files.images import Frame, _stem, find_images, read_frames, write_labels
 from condensatenet.files.outlines import write_geojson, write_properties_csv
 from condensatenet.files.pretrained import PRETRAINED
 from condensatenet.inference.pipeline import CondensateNetPipeline
@@ -51,23 +50,24 @@ def add_parsers(verbs: Verbs) -> None:
         "segment",
         run,
         summary="find the condensates in images",
-        description="Find the condensates in images. Every plane (time, z, channel) of every file is segmented by itself\n"
-        f"and written as:\n\n{written}\n\n"
-        "Results of an earlier run with the same names are replaced. A file that cannot be read is named,\n"
-        "the others are processed, and the exit code is then 1.",
+        description="Find the condensates in images. Every plane (time, z, channel) of every file is segmented by\n"
+        f"itself and written as:\n\n{written}\n\n"
+        "Label masks that are there already are kept unless you give --overwrite: they may hold your\n"
+        "corrections. A file that cannot be read is named and the others are processed; the exit code is then 1.",
         examples="""  condensatenet segment cells.tif --output results
   condensatenet segment experiment1 experiment2 --output results --model my_model
   condensatenet segment 'plates/*/GFP_*.tif' --output results --only labels,csv --device cuda
   condensatenet segment movie.ome.tif --output results --prob-threshold 0.3 --min-size 30 --max-size 2000""",
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files, folders, or wildcards in quotes")
-    parser.add_argument("--output", type=folder, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--output", type=absolute_path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--model",
         default=PRETRAINED,
-        help="model directory, name of a downloaded model, or OWNER/NAME on the Hugging Face hub (default: %(default)s)",
+        help="directory, name of a downloaded model, or OWNER/NAME on the Hugging Face hub (default: %(default)s)",
     )
     parser.add_argument("--only", metavar="KINDS", help=f"write only some of {','.join(_KINDS)} (default: all)")
+    parser.add_argument("--overwrite", action="store_true", help="replace label masks that are in the output folder")
     add_device_option(parser)
     add_segmentation_options(parser)
 
@@ -79,6 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_output_folder(arguments.output)
     paths = _without_own_results(find_images(arguments.inputs), arguments.output)
     prefixes = name_prefixes(paths)
+    if "labels" in kinds and not arguments.overwrite:
+        _check_nothing_is_lost(
+            [prefix + _stem(path) for path, prefix in zip(paths, prefixes, strict=True)], arguments.output
+        )
     work = _Work(load_pipeline(arguments.model, arguments.device, options), arguments.output, kinds)
     failed = []
     with progress_bar(len(paths), "file") as bar:
@@ -119,7 +123,7 @@ class _Work:
     def _segment_frame(self, frame: Frame, name: str, progress_callback: ProgressCallback) -> None:
         # Not all file systems tell upper case from lower case.
         if name.casefold() in self.written:
-            raise InvalidOptionError(f"results called {name} were just written; segment this file with another --output")
+            raise InvalidOptionError(f"other results are called {name}; segment this file with another --output")
         labels = self.pipeline.segment(frame.image, progress_callback=progress_callback)
         self.written.add(name.casefold())
         if "labels" in self.kinds:
@@ -134,14 +138,14 @@ class _Work:
             # In a folder of its own, so that the label masks can be given to train and evaluate as they lie.
             (self.output / "overlays").mkdir(parents=True, exist_ok=True)
             draw_overlay(frame.image, None, labels, self.output / "overlays" / f"{name}_overlay.png")
-        tqdm.write(f"{name}: {count_noun(int(labels.max(initial=0)), 'instance')}")
+        report(f"{name}: {count_noun(int(labels.max(initial=0)), 'instance')}")
 
 
 def name_prefixes(paths: Sequence[Path]) -> list[str]:
     """Return what goes before each file's name in the names of its results, so that no two files get the same.
 
-    That is nothing for most files. Files of equal names get the folders in which they differ (`a/x.tif` and `b/x.tif`: `a_` and `b_`),
-    or, in one folder, their types (`x.tif` and `x.png`: `tif_` and `png_`).
+    That is nothing for most files. Files of equal names get the folders in which they differ (`a/x.tif` and `b/x.tif`:
+    `a_` and `b_`), or, in one folder, their types (`x.tif` and `x.png`: `tif_` and `png_`).
 
     Raises:
         InvalidOptionError: that does not tell them apart.
@@ -152,8 +156,8 @@ def name_prefixes(paths: Sequence[Path]) -> list[str]:
     prefixes = dict.fromkeys(paths, "")
     for group in groups.values():
         if len(group) > 1:
-            folders = [Path(os.path.abspath(path)).parent.parts for path in group]
-            shared = len(os.path.commonprefix(folders))
+            folders = [absolute_path(path).parent.parts for path in group]
+            shared = sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False)))
             own = ["".join(f"{part}_" for part in parts[shared:]) for parts in folders]
             for path, prefix in zip(group, own, strict=True):
                 prefixes[path] = prefix if own.count(prefix) == 1 else f"{prefix}{path.suffix[1:].lower()}_"
@@ -162,13 +166,9 @@ def name_prefixes(paths: Sequence[Path]) -> list[str]:
         other = named.setdefault(f"{prefix}{_stem(path)}".casefold(), path)
         if other != path:
             raise InvalidOptionError(
-                f"the results of {other} and {path} would have the same names; segment one of them with another --output"
+                f"the results of {other} and {path} would have equal names; segment one of them with another --output"
             )
     return list(prefixes.values())
-
-
-def _stem(path: Path) -> str:
-    return re.sub(r"(\.ome)?\.[^.]+$", "", path.name, flags=re.IGNORECASE)
 
 
 def _read_kinds(only: str | None) -> frozenset[str]:
@@ -178,13 +178,26 @@ def _read_kinds(only: str | None) -> frozenset[str]:
     return kinds
 
 
+def _check_nothing_is_lost(names: Sequence[str], output: Path) -> None:
+    """Refuse to replace label masks, which may have been corrected by hand since."""
+    wanted = {name.casefold() for name in names}
+    for path in sorted(output.glob(f"*{_LABELS_ENDING}")):
+        name, shorter = "", path.name.removesuffix(_LABELS_ENDING).casefold()
+        while name != shorter:
+            name = shorter
+            if name in wanted:
+                raise InvalidOptionError(
+                    f"{path} exists and may hold your corrections; give --overwrite to replace it, or another --output"
+                )
+            shorter = re.sub(r"_[a-z]+[0-9]+$", "", name)  # planes of a file end in their place, as in `cells_t0_c1`
+
+
 def _without_own_results(paths: list[Path], output: Path) -> list[Path]:
     """Leave out the label masks that an earlier run wrote among the images."""
-    images = [
-        path for path in paths if not (path.name.endswith(_LABELS_ENDING) and Path(os.path.abspath(path)).parent == output)
-    ]
+    written = {path for path in paths if path.name.endswith(_LABELS_ENDING) and absolute_path(path).parent == output}
+    images = [path for path in paths if path not in written]
     if not images:
         raise InvalidOptionError(f"all inputs are label masks that were written to {output} before; give the images")
-    if len(images) < len(paths):
-        say(f"Left out {count_noun(len(paths) - len(images), 'label mask')} of an earlier run in {output}")
+    if written:
+        say(f"Left out {count_noun(len(written), 'label mask')} of an earlier run in {output}")
     return images

@@ -1,11 +1,10 @@
 """Comparison of predicted with annotated instances."""
 
-from condensatenet.evaluation.matching import IGNORE_LABEL, Matching, match_instances
+from condensatenet.evaluation.matching import Matching, match_instances
 from condensatenet.evaluation.metrics import THRESHOLDS, Evaluation, ThresholdScores, evaluate_instances
 from condensatenet.evaluation.tables import compare_table
 
 __all__ = [
-    "IGNORE_LABEL",
     "THRESHOLDS",
     "Evaluation",
     "Matching",

@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condensatenet.errors import InvalidLabelsError, InvalidOptionError
-
-IGNORE_LABEL = -1
-"""Label of pixels that nobody annotated."""
+from condensatenet.labels import IGNORED
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +92,7 @@ def match_instances(truth: NDArray[np.integer], prediction: NDArray[np.integer])
     from scipy import sparse
 
     truth, prediction = np.asarray(truth), np.asarray(prediction)
-    _check_labels(truth, "annotated", lowest=IGNORE_LABEL)
+    _check_labels(truth, "annotated", lowest=IGNORED)
     _check_labels(prediction, "predicted", lowest=0)
     if truth.shape != prediction.shape:
         raise InvalidLabelsError(
@@ -109,7 +107,7 @@ def match_instances(truth: NDArray[np.integer], prediction: NDArray[np.integer])
     overlaps = sparse.coo_array((np.ones(rows.size, np.int64), (rows, columns)), shape=shape).tocsr()
 
     # Pixels in all and pixels that are not ignored of each predicted label; background (label 0) drops out by `counts`.
-    judged = truth_ids != IGNORE_LABEL
+    judged = truth_ids != IGNORED
     all_pixels = np.bincount(columns, minlength=predicted_ids.size)
     overlaps, truth_ids = overlaps[np.flatnonzero(judged)], truth_ids[judged]
     truth_areas, predicted_areas = overlaps.sum(axis=1), overlaps.sum(axis=0)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from condensatenet.errors import InvalidLabelsError, InvalidOptionError
-from condensatenet.evaluation import IGNORE_LABEL, match_instances
+from condensatenet.evaluation import match_instances
 from condensatenet.inference.normalize import normalize_image
+from condensatenet.labels import IGNORED
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -165,7 +166,7 @@ def _overlay(panel: Panel, iou_threshold: float, *, side: int, reduce: bool) -> 
         return _Overlay(Image.fromarray(pixels), [_Key("found", MATCHED_COLOR, matching.predicted_ids.size)], "")
 
     truth = _enlarge(truth[::divisor, ::divisor], factor)
-    ignored = truth == IGNORE_LABEL
+    ignored = truth == IGNORED
     _hatch(pixels, ignored)
     _draw_outlines(pixels, prediction, matching.not_counted_ids, NOT_COUNTED_COLOR, thickness)
     _draw_outlines(pixels, prediction, matched, MATCHED_COLOR, thickness)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from condensatenet.errors import InvalidImageError, InvalidLabelsError, InvalidOptionError
 from condensatenet.files.atomic import atomic_write
 from condensatenet.files.planes import Plane, is_image_name, known_types, read_planes
-from condensatenet.measurements import check_labels
+from condensatenet.labels import check_labels
 
 _LABEL_SUFFIXES = ("_cp_masks", "_labels", "_label", "_masks", "_mask")
 

@@ -16,12 +16,16 @@ from condensatenet.errors import InvalidModelError, ModelNotFoundError
 from condensatenet.network.variants import NetworkConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from condensatenet.network.model import CondensateNet
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _MAX_CONFIG_BYTES = 2**20
 _MAX_HEADER_BYTES = 2**25
+_PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # PK: the zip that torch.save writes
+_FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _HUB_CODE = "rajlab/condensatenet--"
 _PUBLISHED_KEYS = {
     "architectures": ["CondensateNet"],
@@ -31,7 +35,6 @@ _PUBLISHED_KEYS = {
         "AutoConfig": f"{_HUB_CODE}configuration_condensatenet.CondensateNetConfig",
         "AutoModel": f"{_HUB_CODE}modeling_condensatenet.CondensateNet",
     },
-    "dtype": "float32",
 }
 
 
@@ -52,7 +55,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InvalidModelError(f"{file}: too large for a model description ({file.stat().st_size} bytes)")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidModelError(f"{file}: not valid JSON ({error}); copy the model again") from error
     if not isinstance(config, dict):
         raise InvalidModelError(f"{file}: must hold a JSON object, not {type(config).__name__}")
@@ -71,20 +74,29 @@ def load_network(path: str | os.PathLike[str], device: str = "cpu") -> tuple[Con
         InvalidModelError: a file is damaged, or the weights do not fit the network that the configuration describes.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from condensatenet.network.model import CondensateNet
 
     config = read_config(path)
     file = _existing(Path(path) / WEIGHTS_FILE)
+    header = _read_header(file)
     with torch.device("meta"):
         network = CondensateNet(NetworkConfig.from_dict(config))
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    _check_tensors(file, _read_header(file), expected)
-    state = load_file(file)
+    _check_tensors(file, header, network.state_dict())
+    try:
+        state = load_file(file)
+    except SafetensorError as error:
+        raise InvalidModelError(f"{file}: not a safetensors file ({error}); copy the model again") from error
     if not all(torch.isfinite(tensor).all() for tensor in state.values() if tensor.is_floating_point()):
         raise InvalidModelError(f"{file}: holds NaN or infinite weights; train or copy the model again")
-    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    # Copied out of the mapped file, which can then be replaced (Windows would refuse to), to aligned memory, so that a
+    # loaded network computes bit by bit what the saved one did.
+    state = {
+        name: tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
+        for name, tensor in state.items()
+    }
     network.load_state_dict(state, assign=True)
     return network.to(device).eval().requires_grad_(False), config
 
@@ -92,14 +104,15 @@ def load_network(path: str | os.PathLike[str], device: str = "cpu") -> tuple[Con
 def save_network(path: str | os.PathLike[str], network: CondensateNet, config: Mapping[str, Any]) -> None:
     """Write `config.json` and `model.safetensors` into an existing directory.
 
-    The configuration gets the keys of the published models besides those in `config`, so that the original package can load it.
+    The configuration gets the keys of the published models besides those in `config`, so that the original package can
+    load it; what describes the network's shape is taken from the network.
     """
     from safetensors.torch import save_file
 
     directory = Path(path)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, directory / WEIGHTS_FILE, metadata={"format": "pt"})
-    values = {**_PUBLISHED_KEYS, **network.config.to_dict(), **config}
+    values = {**_PUBLISHED_KEYS, **config, **network.config.to_dict(), "dtype": "float32"}
     (directory / CONFIG_FILE).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -117,10 +130,10 @@ def _read_header(file: Path) -> dict[str, Any]:
     size = file.stat().st_size
     with file.open("rb") as stream:
         start = stream.read(8)
-        if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-            raise InvalidModelError(f"{file}: a pickle, which can run code; only safetensors files are loaded")
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else _MAX_HEADER_BYTES + 1
         if length > min(_MAX_HEADER_BYTES, size - 8):
+            if start.startswith(_PICKLE_STARTS):
+                raise InvalidModelError(f"{file}: a pickle, which can run code; only safetensors files are loaded")
             raise InvalidModelError(f"{file}: truncated or not a safetensors file ({size} bytes); copy the model again")
         try:
             header = json.loads(stream.read(length))
@@ -137,16 +150,21 @@ def _read_header(file: Path) -> dict[str, Any]:
     return header
 
 
-def _check_tensors(file: Path, header: dict[str, Any], expected: dict[str, tuple[int, ...]]) -> None:
+def _check_tensors(file: Path, header: dict[str, Any], expected: dict[str, Tensor]) -> None:
     missing = sorted(expected.keys() - header.keys())
     unknown = sorted(header.keys() - expected.keys())
     if missing or unknown:
         example = f"{missing[0]} is missing" if missing else f"{unknown[0]} is not part of it"
         raise InvalidModelError(
-            f"{file}: not the weights of the network in {CONFIG_FILE} ({len(missing)} tensors missing, {len(unknown)} unknown; {example})"
+            f"{file}: not the weights of the network in {CONFIG_FILE} "
+            f"({len(missing)} tensors missing, {len(unknown)} unknown; {example})"
         )
-    for name, shape in expected.items():
+    for name, tensor in expected.items():
+        shape, dtype = tuple(tensor.shape), header[name].get("dtype")
+        if tensor.is_floating_point() != (dtype in _FLOAT_TYPES):
+            raise InvalidModelError(f"{file}: {name} holds {dtype} numbers; copy the model again")
         if tuple(header[name].get("shape", ())) != shape:
             raise InvalidModelError(
-                f"{file}: {name} has shape {header[name].get('shape')} instead of {list(shape)}, so it does not fit {CONFIG_FILE}"
+                f"{file}: {name} has shape {header[name].get('shape')} instead of {list(shape)}, "
+                f"so it does not fit {CONFIG_FILE}"
             )

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condensatenet.files.atomic import atomic_write
-from condensatenet.measurements import check_labels, measure_instances
+from condensatenet.labels import check_labels
+from condensatenet.measurements import measure_instances
 
 _Ring = list[tuple[int, int]]
 

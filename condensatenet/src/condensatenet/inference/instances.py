@@ -1,9 +1,9 @@
-"""From a mask and a flow field to instances: every foreground pixel follows the flow, and pixels that end together belong together.
+"""From a mask and a flow field to instances: pixels follow the flow, and those that end together belong together.
 
 Two groupings of the end points:
 
-* `exact` repeats the original CondensateNet pixel by pixel: equal rounded end points form an instance. End points one pixel apart become
-  separate instances, so noisy flows split objects.
+* `exact` repeats the original CondensateNet pixel by pixel: equal rounded end points form an instance. End points one
+  pixel apart become separate instances, so noisy flows split objects.
 * `merged` follows the flow from pixel to pixel without a limit on the way and joins end points that lie close together.
 """
 
@@ -13,14 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from condensatenet.errors import InvalidOptionError
-
-try:
-    from condensatenet.measurements import measure_instances
-except ImportError:
-    measure_instances = None
+from condensatenet.measurements import measure_instances
 
 Grouping = Literal["exact", "merged"]
 PROB_THRESHOLD = 0.15
@@ -31,7 +28,8 @@ STEP_SCALE = 0.1
 
 _EULER_CHUNK = 16384  # particles advanced together, so that their positions stay in the processor's cache
 _POINTER_DOUBLINGS = 7  # 2 ** 7 pixels of way, longer than any instance's radius
-_MERGE_DISTANCE = 2  # end points this close (in rows and in columns) belong to one instance
+# End points at most two rows and two columns apart belong to one instance. Of two opposite offsets one is enough.
+_MERGED_OFFSETS = [(dy, dx) for dy in range(3) for dx in range(-2, 3) if (dy, dx) > (0, 0)]
 
 
 def flow_to_instances(
@@ -65,15 +63,16 @@ def flow_to_instances(
     probabilities = np.asarray(mask_probs, dtype=np.float32)
     field = np.asarray(flows, dtype=np.float32)
     _check(probabilities, field, min_size, max_size, flow_steps, grouping)
-    rows, columns = np.nonzero(probabilities > prob_threshold)
+    foreground = np.flatnonzero(probabilities > prob_threshold)
     instances = np.zeros(probabilities.shape, np.int32)
-    if rows.size == 0:
+    if foreground.size == 0:
         return instances
+    group: NDArray[np.integer]
     if grouping == "exact":
-        group = _exact_groups(field, rows, columns, flow_steps, step_scale)
+        group = _exact_groups(field, foreground, flow_steps, step_scale)
     else:
-        group = _merged_groups(field, rows, columns)
-    instances[rows, columns] = _number_by_size(group, min_size, max_size)
+        group = _merged_groups(field, foreground)
+    instances.ravel()[foreground] = _number_by_size(group, probabilities.size, min_size, max_size)
     return instances
 
 
@@ -98,74 +97,108 @@ def _check(
 
 
 def _exact_groups(
-    field: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp], steps: int, scale: float
+    field: NDArray[np.float32], foreground: NDArray[np.intp], steps: int, scale: float
 ) -> NDArray[np.intp]:
-    """Return for each pixel the rounded end point (as a flat index) of `steps` Euler steps, in the original's arithmetic.
+    """Return for each foreground pixel the rounded end point of `steps` Euler steps, as a flat index.
 
-    A step depends only on the pixel that a particle is in, so it is computed once per pixel of the frame and not once per particle
-    and step.
+    The arithmetic is the original's, but a step depends only on the pixel that a particle is in, so it is computed once
+    per pixel of the frame and not once per particle and step.
     """
     height, width = field.shape[1:]
     length = np.sqrt(field[0] ** 2 + field[1] ** 2)
     factor = np.clip(np.float32(scale) / (length + np.float32(1e-6)), np.float32(0.1), np.float32(1.0))
     # One complex number per pixel, so that one look-up fetches both components.
-    step_map = np.empty(height * width, np.complex64)
-    step_map.real = (field[0] * factor).ravel()
-    step_map.imag = (field[1] * factor).ravel()
-    ends = np.empty(rows.size, np.intp)
-    for start in range(0, rows.size, _EULER_CHUNK):
-        chunk = slice(start, start + _EULER_CHUNK)
-        y, x = rows[chunk].astype(np.float32), columns[chunk].astype(np.float32)
-        index = np.empty(y.size, np.int32)
-        column = np.empty(y.size, np.int32)
-        step = np.empty(y.size, np.complex64)
-        for _ in range(steps):
-            np.copyto(index, y, casting="unsafe")
-            np.copyto(column, x, casting="unsafe")
-            index *= width
-            index += column
-            np.take(step_map, index, out=step, mode="clip")
-            y += step.real
-            x += step.imag
-            np.clip(y, 0, height - 1, out=y)
-            np.clip(x, 0, width - 1, out=x)
-        ends[chunk] = np.rint(y).astype(np.intp) * width + np.rint(x).astype(np.intp)
+    step_map = np.empty((height, width), np.complex64)
+    np.multiply(field[0], factor, out=step_map.real)
+    np.multiply(field[1], factor, out=step_map.imag)
+    longest = np.maximum(scale, 0.1 * length.max())
+    if not np.isfinite(longest):
+        np.nan_to_num(step_map, copy=False)
+    # Particles that cannot get to the border need not be held back there, which is the case for most.
+    rows, columns = np.divmod(foreground, width)
+    to_border = np.minimum(np.minimum(rows, height - 1 - rows), np.minimum(columns, width - 1 - columns))
+    inner = to_border > steps * longest + 1
+    ends = np.empty(foreground.size, np.intp)
+    for may_leave, particles in ((False, np.flatnonzero(inner)), (True, np.flatnonzero(~inner))):
+        for start in range(0, particles.size, _EULER_CHUNK):
+            chunk = particles[start : start + _EULER_CHUNK]
+            y, x = rows[chunk].astype(np.float32), columns[chunk].astype(np.float32)
+            _advance(y, x, step_map, steps, may_leave)
+            ends[chunk] = np.rint(y).astype(np.intp) * width + np.rint(x).astype(np.intp)
     return ends
 
 
-def _merged_groups(field: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return for each pixel the number of the cluster of end points that its way along the flow leads to.
+def _advance(
+    y: NDArray[np.float32], x: NDArray[np.float32], step_map: NDArray[np.complex64], steps: int, may_leave: bool
+) -> None:
+    """Move particles, in place."""
+    height, width = step_map.shape
+    row, column = np.empty(y.size, np.int32), np.empty(y.size, np.int32)
+    step = np.empty(y.size, np.complex64)
+    dy, dx = step.real, step.imag
+    for _ in range(steps):
+        np.copyto(row, y, casting="unsafe")
+        np.copyto(column, x, casting="unsafe")
+        row *= width
+        row += column
+        step_map.take(row, out=step, mode="wrap")  # no index is out of range, but the default mode copies more
+        y += dy
+        x += dx
+        if may_leave:
+            np.clip(y, 0, height - 1, out=y)
+            np.clip(x, 0, width - 1, out=x)
 
-    Every pixel points to the neighbour that its flow points at; following pointers to pointers doubles the way each time
-    (pointer jumping), so a handful of look-ups replaces hundreds of steps.
+
+def _merged_groups(field: NDArray[np.float32], foreground: NDArray[np.intp]) -> NDArray[np.int32]:
+    """Return for each foreground pixel the number of the cluster of end points that its way along the flow leads to.
+
+    Every pixel points to the neighbour that its flow points at; following pointers to pointers doubles the way each
+    time (pointer jumping), so a handful of look-ups replaces hundreds of steps.
     """
     height, width = field.shape[1:]
-    dy, dx = field[0, rows, columns], field[1, rows, columns]
+    rows, columns = np.divmod(foreground, width)
+    dy, dx = field[0].take(foreground), field[1].take(foreground)
     reach = np.maximum(np.maximum(np.abs(dy), np.abs(dx)), 1e-6)
-    flat = rows * width + columns
-    position = np.full(height * width, -1, np.int32)
-    position[flat] = np.arange(flat.size, dtype=np.int32)
     next_rows = np.clip(rows + np.rint(dy / reach).astype(np.intp), 0, height - 1)
     next_columns = np.clip(columns + np.rint(dx / reach).astype(np.intp), 0, width - 1)
+    position = np.full(height * width, -1, np.int32)  # of each pixel in `foreground`
+    own = np.arange(foreground.size, dtype=np.int32)
+    position[foreground] = own
     pointer = position[next_rows * width + next_columns]
-    pointer = np.where(pointer < 0, np.arange(flat.size, dtype=np.int32), pointer)
+    pointer = np.where(pointer < 0, own, pointer)
     for _ in range(_POINTER_DOUBLINGS):
         pointer = pointer[pointer]
-    is_end = np.zeros((height, width), bool)
-    is_end.ravel()[flat[pointer]] = True
-    near = ndimage.binary_dilation(is_end, np.ones((_MERGE_DISTANCE, _MERGE_DISTANCE), bool))
-    clusters, _ = ndimage.label(near, np.ones((3, 3), bool))
-    return clusters.ravel()[flat[pointer]].astype(np.intp)
+    is_end = np.zeros(foreground.size, bool)
+    is_end[pointer] = True
+    ends = np.flatnonzero(is_end)
+    end_number = np.full(foreground.size + 1, -1, np.int32)  # the last entry is for position -1, the background
+    end_number[ends] = np.arange(ends.size, dtype=np.int32)
+    pairs = []
+    for offset_y, offset_x in _MERGED_OFFSETS:
+        near_rows, near_columns = rows[ends] + offset_y, columns[ends] + offset_x
+        inside = np.flatnonzero((near_rows < height) & (near_columns >= 0) & (near_columns < width))
+        near = end_number[position[near_rows[inside] * width + near_columns[inside]]]
+        pairs.append((inside[near >= 0], near[near >= 0]))
+    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    graph = sparse.coo_array((np.ones(first.size, bool), (first, second)), shape=(ends.size, ends.size))
+    _, cluster = connected_components(graph, directed=False)
+    return cluster[end_number[pointer]]
 
 
-def _number_by_size(group: NDArray[np.intp], min_size: int, max_size: int) -> NDArray[np.int32]:
-    """Renumber groups from 1 in the order of their first pixel; pixels of groups outside the size limits get 0."""
-    _, first, member, size = np.unique(group, return_index=True, return_inverse=True, return_counts=True)
-    kept = (size >= min_size) & (size <= max_size)
-    numbers = np.zeros(size.size, np.int32)
-    order = np.argsort(np.where(kept, first, group.size))[: int(kept.sum())]
-    numbers[order] = np.arange(1, order.size + 1, dtype=np.int32)
-    return numbers[member]
+def _number_by_size(group: NDArray[np.integer], group_limit: int, min_size: int, max_size: int) -> NDArray[np.int32]:
+    """Renumber groups (numbers from 0 to below `group_limit`) from 1 in the order of their first pixel.
+
+    Pixels of groups outside the size limits get 0.
+    """
+    pixels = np.arange(group.size, dtype=np.int32)
+    first_of_group = np.empty(group_limit, np.int32)
+    first_of_group[group[::-1]] = pixels[::-1]  # of several pixels the one written last stays, which is the first
+    first = first_of_group[group]
+    size = np.bincount(first, minlength=group.size)
+    kept = (size >= max(min_size, 1)) & (size <= max_size)
+    number = np.cumsum(kept, dtype=np.int32)
+    number[~kept] = 0
+    return number[first]
 
 
 def extract_instance_properties(instances: NDArray[np.integer], image: ArrayLike | None = None) -> list[dict[str, Any]]:

@@ -31,7 +31,8 @@ def check_image(image: ArrayLike) -> NDArray[Any]:
         array = array[:, :, 0]
     if array.ndim == 3 and array.shape[2] in (2, 3, 4):
         raise InvalidImageError(
-            f"the image has {array.shape[2]} channels (shape {array.shape}); pass one channel, for example image[:, :, 0]"
+            f"the image has {array.shape[2]} channels (shape {array.shape}); "
+            "pass one channel, for example image[:, :, 0]"
         )
     if array.ndim != 2:
         raise InvalidImageError(
@@ -96,7 +97,8 @@ def normalize_image(
     Args:
         image: (H, W) or (H, W, 1), any integer or floating dtype.
         low_percentile, high_percentile: percentiles (0 to 100) of the image.
-        intensity_range: (low, high) intensities to use instead, for example those of the frame that the image was cropped from.
+        intensity_range: (low, high) intensities to use instead, for example those of the frame that the image was
+            cropped from.
 
     Returns:
         (H, W) float32 in [0, 1]; all zero for a constant image.
@@ -109,10 +111,12 @@ def normalize_image(
     low, high = intensity_range or _range_of(array, low_percentile, high_percentile)
     if not (np.isfinite(low) and np.isfinite(high) and low <= high):
         raise InvalidOptionError(f"the intensity range must be finite and in ascending order, not {low} to {high}")
-    scaled = array.astype(np.float32)
-    scaled -= np.float32(low)
-    scaled /= np.float32(high - low + _EPSILON)
-    return np.clip(scaled, 0, 1, out=scaled)
+    # float32 holds every value of 16 bits; of wider types only the differences from the lowest intensity are safe in it.
+    number = np.float32 if np.can_cast(array.dtype, np.float32) else np.float64
+    scaled = array.astype(number)
+    scaled -= number(low)
+    scaled /= number(high - low + _EPSILON)
+    return np.clip(scaled, 0, 1, out=scaled).astype(np.float32, copy=False)
 
 
 _range_of = intensity_range

@@ -41,7 +41,8 @@ class SegmentationSettings:
         prob_threshold: pixels with a higher foreground probability belong to instances.
         min_size, max_size: smallest and largest area in pixels of an instance.
         flow_steps, step_scale: see `flow_to_instances`; of the exact grouping only.
-        grouping: "merged" joins neighbouring end points and splits fewer objects; "exact" repeats the original CondensateNet.
+        grouping: "merged" joins neighbouring end points and splits fewer objects; "exact" repeats the original
+            CondensateNet.
         tile_size: side in pixels of the tiles in which large frames are computed; None computes any frame in one piece.
         overlap: part of a tile (0 to 0.5) that it shares with the next one.
     """
@@ -70,7 +71,8 @@ class SegmentationSettings:
             )
         if self.flow_steps < 0 or not self.step_scale > 0:
             raise InvalidOptionError(
-                f"flow_steps must not be negative and step_scale must be positive, not {self.flow_steps} and {self.step_scale}"
+                "flow_steps must not be negative and step_scale must be positive, "
+                f"not {self.flow_steps} and {self.step_scale}"
             )
         if self.grouping not in ("merged", "exact"):
             raise InvalidOptionError(f"grouping must be 'merged' or 'exact', not {self.grouping!r}")
@@ -107,7 +109,7 @@ class CondensateNetPipeline:
     def from_local(
         cls, model_path: str | os.PathLike[str], device: str | None = None, **options: Any
     ) -> CondensateNetPipeline:
-        """Load a model directory (`config.json` and `model.safetensors`); `options` are fields of `SegmentationSettings`.
+        """Load a model directory (`config.json`, `model.safetensors`); `options` are fields of `SegmentationSettings`.
 
         Raises:
             ModelNotFoundError, InvalidModelError: there is no usable model in the directory.
@@ -207,7 +209,8 @@ class CondensateNetPipeline:
 
         Args:
             image: (H, W) or (H, W, 1), any integer or floating dtype and any size.
-            full_output: return a dictionary with `instances`, `mask_probs` (H, W), `flows` (2, H, W) and `num_instances`.
+            full_output: return a dictionary with `instances`, `mask_probs` (H, W), `flows` (2, H, W) and
+                `num_instances`.
             skip_preprocessing: the image is normalised to [0, 1] already.
             progress_callback: called with the finished fraction and a message.
             options: fields of `SegmentationSettings` for this call.
@@ -242,7 +245,7 @@ class CondensateNetPipeline:
 
 
 def find_or_download(source: str | os.PathLike[str]) -> Path:
-    """Return the directory of a model named as in `CondensateNetPipeline.from_pretrained`, downloading it if need be."""
+    """Return the directory of a model, named as in `CondensateNetPipeline.from_pretrained`; download it if need be."""
     from condensatenet.files.pretrained import find_model
 
     try:

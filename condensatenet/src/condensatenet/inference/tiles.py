@@ -42,12 +42,15 @@ def predict_frame(
         try:
             outputs = _predict_tiles(network, image, tile_size, overlap, progress_callback)
             break
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):  # the latter: MPS
+                raise
             torch.cuda.empty_cache()
             tile_size = min(tile_size or max(image.shape), max(image.shape)) // 2 // INPUT_MULTIPLE * INPUT_MULTIPLE
             if tile_size < SMALLEST_TILE:
                 raise OutOfMemoryError(
-                    "the GPU has too little free memory even for small tiles; close other programs that use it, or compute on the CPU"
+                    "the GPU has too little free memory even for small tiles; "
+                    "close other programs that use it, or compute on the CPU"
                 ) from error
     return expit(outputs[0], out=outputs[0]), outputs[1:]
 
@@ -61,11 +64,14 @@ def _predict_tiles(
 ) -> NDArray[np.float32]:
     """Return mask logits and flows (3, H, W).
 
-    The sum over tiles is kept in place rather than by `deeptile.stitch_image`, which holds every tile and three copies of the frame:
-    over 4 GB for 8192x8192 pixels.
+    The sum over tiles is kept in place rather than by `deeptile.stitch_image`, which holds every tile and three copies
+    of the frame: over 4 GB for 8192x8192 pixels.
     """
     if tile_size is None or max(image.shape) <= tile_size:
-        return predict_array(network, image)
+        outputs = predict_array(network, image)
+        if progress_callback:
+            progress_callback(1.0, "tile 1 of 1")
+        return outputs
     total = np.zeros((3, *image.shape), np.float32)
     weight = np.zeros(image.shape, np.float32)
     taper = blending_taper(tile_size, overlap)
@@ -101,19 +107,20 @@ def reduced_precision(device: torch.device) -> torch.autocast:
 
 
 def tile_grid(shape: tuple[int, int], tile_size: int, overlap: float) -> Iterator[tuple[slice, slice]]:
-    """Yield the rows and columns of DeepTile's tiles over a frame; tiles at the right and bottom border are cut to the frame."""
+    """Yield the rows and columns of DeepTile's tiles over a frame; the last of a row or column are cut to the frame."""
     import deeptile
 
-    frame = np.broadcast_to(np.uint8(0), shape)  # DeepTile needs an array to tile, but only its shape matters here
+    # DeepTile needs an array to tile, but only its shape matters here. It fails on lengths within the overlap.
+    frame = np.broadcast_to(np.uint8(0), [max(length, tile_size) for length in shape])
     tiles = deeptile.load(frame, dask=False, link_data=False).get_tiles((tile_size, tile_size), (overlap, overlap))
     row_ranges, column_ranges = tiles.profile.tile_indices
     for top, bottom in row_ranges.tolist():
         for left, right in column_ranges.tolist():
-            yield slice(top, bottom), slice(left, right)
+            yield slice(top, min(bottom, shape[0])), slice(left, min(right, shape[1]))
 
 
 def blending_taper(tile_size: int, overlap: float) -> NDArray[np.float32]:
-    """Return the weight of a tile's rows (or columns) in the blend: 1 inside, falling as a sigmoid across the overlap."""
+    """Return the weight of a tile's rows (or columns) in the blend: 1 inside, a falling sigmoid across the overlap."""
     sigma = max(1.0, tile_size * overlap / _TAPERS_PER_OVERLAP)
     distance = np.abs(np.arange(tile_size) - (tile_size - 1) / 2)
     return (1 / (1 + np.exp((distance - tile_size * (1 - overlap) / 2) / sigma))).astype(np.float32)

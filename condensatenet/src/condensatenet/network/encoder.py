@@ -46,7 +46,7 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 convolution that expands, 3x3 depthwise, squeeze-excite, 1x1 that projects, and a skip where the shape allows it."""
+    """1x1 convolution that expands, 3x3 depthwise, squeeze-excite, 1x1 that projects; a skip where shapes allow it."""
 
     def __init__(self, in_channels: int, stage: Stage, stride: int) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -14,7 +16,8 @@ from condensatenet.network.variants import ENCODER_VARIANTS, INPUT_MULTIPLE, Net
 class CondensateNet(nn.Module):
     """The network of the published CondensateNet models; state-dict names and shapes are theirs.
 
-    Input (B, 1, H, W) float32 in [0, 1], H and W divisible by 32. Output `{"mask": (B, 1, H, W) logits, "flows": (B, 2, H, W) (dy, dx)}`.
+    Input (B, 1, H, W) float32 in [0, 1], H and W divisible by 32. Output `{"mask": (B, 1, H, W) logits,
+    "flows": (B, 2, H, W) (dy, dx)}`.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -60,8 +63,9 @@ class CondensateNet(nn.Module):
         }
 
     def _refine(self, x: torch.Tensor, rounds: int, style: torch.Tensor) -> torch.Tensor:
+        block = cast(DualResidualBlock, self.upsample_blocks[0])
         for _ in range(rounds):
-            x = self.upsample_blocks[0].forward_upsampled(x, style)
+            x = block.forward_upsampled(x, style)
         return x
 
 

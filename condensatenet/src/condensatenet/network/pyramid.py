@@ -66,8 +66,8 @@ class DualResidualBlock(nn.Module):
     def forward_upsampled(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         """The block on `x` upsampled twice by nearest neighbour, with no lateral feature.
 
-        What acts on single pixels (BatchNorm, SiLU, 1x1 convolution) commutes with that upsampling, so it is computed before it, on a
-        quarter of the pixels.
+        What acts on single pixels (BatchNorm, SiLU, 1x1 convolution) commutes with that upsampling, so it is computed
+        before it, on a quarter of the pixels.
         """
         joined = self.initial_conv.conv(_upsample(self.initial_conv.activate(x)))
         return self._refine(joined, _upsample(self.projection(x)), style)

@@ -20,7 +20,8 @@ class Stage:
     """A run of equal blocks of the encoder; the stride is on the first of them.
 
     Attributes:
-        block: "edge" (3x3 expansion, 1x1 projection) or "inverted" (1x1 expansion, 3x3 depthwise, squeeze-excite, 1x1 projection).
+        block: "edge" (3x3 expansion, 1x1 projection) or "inverted" (1x1 expansion, 3x3 depthwise, squeeze-excite, 1x1
+            projection).
         repeats: number of blocks.
         stride: 1 or 2.
         expansion: width of the inner convolution as a multiple of the block's input channels.
@@ -41,8 +42,8 @@ class EncoderVariant:
     Attributes:
         stem_channels: output channels of the 3x3 stride-2 stem.
         stages: the stages in order.
-        feature_stages: indices of the four stages whose outputs (at strides 2, 4, 8, 16) feed the pyramid. Stages after the last of them
-            are carried in the state dict, because published weights hold them, but never computed.
+        feature_stages: indices of the four stages whose outputs (at strides 2, 4, 8, 16) feed the pyramid. Stages after
+            the last of them are carried in the state dict, because published weights hold them, but never computed.
         upsample_blocks: number of refinement blocks in the state dict; only the first is ever computed.
     """
 
@@ -84,7 +85,7 @@ ENCODER_VARIANTS: dict[str, EncoderVariant] = {
         upsample_blocks=1,
     ),
 }
-"""Encoders by the name that `config.json` gives as `encoder_variant`: `rw_s` is the published one, `small` is for CPUs."""
+"""Encoders by the name that `config.json` gives as `encoder_variant`: `rw_s` was published, `small` is for CPUs."""
 
 
 def _is_count(value: object, largest: int) -> bool:
@@ -104,7 +105,7 @@ class NetworkConfig:
     num_classes: int = 1
 
     def __post_init__(self) -> None:
-        if self.encoder_variant not in ENCODER_VARIANTS:
+        if not isinstance(self.encoder_variant, str) or self.encoder_variant not in ENCODER_VARIANTS:
             known = ", ".join(ENCODER_VARIANTS)
             raise InvalidModelError(f"unknown encoder_variant {self.encoder_variant!r}; this version knows {known}")
         if len(self.pyramid_channels) != 4 or not all(_is_count(c, 4096) for c in self.pyramid_channels):
@@ -121,7 +122,7 @@ class NetworkConfig:
             or not 0 <= self.dropout_rate < 1
         ):
             raise InvalidModelError(f"dropout_rate must be a number from 0 to below 1, not {self.dropout_rate!r}")
-        if self.num_classes != 1:
+        if not _is_count(self.num_classes, 1):
             raise InvalidModelError(f"num_classes must be 1, not {self.num_classes!r}")
 
     @classmethod

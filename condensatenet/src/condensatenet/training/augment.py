@@ -25,7 +25,7 @@ def transform_dihedral(array: NDArray[Any], element: int) -> NDArray[Any]:
 
 
 def transform_flows(flows: NDArray[np.float32], element: int) -> NDArray[np.float32]:
-    """Apply one of the eight flips and rotations to a flow field (2, H, W): the pixels move, and the vectors turn with them."""
+    """Apply one of the eight flips and rotations to a flow field (2, H, W): pixels move, and vectors turn with them."""
     dy, dx = transform_dihedral(flows, element)
     if element >= 4:
         dx = -dx
@@ -36,7 +36,7 @@ def transform_flows(flows: NDArray[np.float32], element: int) -> NDArray[np.floa
 
 
 def resample(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """Resize the last two (equal) axes to `size` pixels, each taking the value of the pixel that its centre falls into."""
+    """Resize the last two (equal) axes to `size` pixels; each takes the value of the pixel that its centre lies in."""
     index = ((np.arange(size) + 0.5) * (array.shape[-1] / size)).astype(np.intp)
     return array[..., index[:, None], index]
 

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from condensatenet.errors import CondensateNetError, InvalidLabelsError, InvalidOptionError, TrainingError
 from condensatenet.inference.normalize import normalize_image
+from condensatenet.labels import IGNORED, check_labels
 from condensatenet.network.variants import INPUT_MULTIPLE
 from condensatenet.training.augment import (
     DIHEDRAL_COUNT,
@@ -20,7 +21,7 @@ from condensatenet.training.augment import (
     transform_flows,
     vary_intensity,
 )
-from condensatenet.training.targets import IGNORED, check_labels, labels_to_flows
+from condensatenet.training.targets import labels_to_flows
 
 MIN_PATCHES_PER_EPOCH = 32
 _INSTANCE_CENTRED = 0.85  # share of patches that are placed on an instance; the rest falls anywhere
@@ -60,7 +61,8 @@ def annotate(
     Args:
         image: (H, W), any integer or floating dtype.
         label_mask: (H, W) whole numbers: 0 background, 1 and up instances, -1 not annotated.
-        intensity_range: intensities that become 0 and 1, for a crop those of its frame; the image's own percentiles by default.
+        intensity_range: intensities that become 0 and 1, for a crop those of its frame; the image's own percentiles by
+            default.
 
     Raises:
         InvalidImageError, InvalidLabelsError: the image or the labels cannot be trained on.
@@ -77,9 +79,10 @@ def annotate(
 class CondensateNetDataset:
     """Patches of annotated images, cut anew in every epoch.
 
-    Indexing yields `(image (1, P, P), mask target (1, P, P), flow target (2, P, P))`, all float32: the image in [0, 1]; the mask 1 in
-    instances, 0 on background, -1 where nothing is known (not annotated, or padding of an image smaller than a patch); the flows as
-    unit vectors (dy, dx), zero outside instances. A patch depends on the random seed, the epoch and its index alone.
+    Indexing yields `(image (1, P, P), mask target (1, P, P), flow target (2, P, P))`, all float32: the image in [0, 1];
+    the mask 1 in instances, 0 on background, -1 where nothing is known (not annotated, or padding of an image smaller
+    than a patch); the flows as unit vectors (dy, dx), zero outside instances. A patch depends on the random seed, the
+    epoch and its index alone.
 
     Args:
         images: (H, W) arrays.
@@ -87,7 +90,8 @@ class CondensateNetDataset:
         patch_size: side of a patch in pixels, a multiple of 32.
         augment: whether patches are flipped, rotated, zoomed and varied in intensity.
         rng: source of the dataset's random seed; a fixed seed by default.
-        intensity_ranges: for each image the intensities (low, high) that become 0 and 1, or None for its own percentiles.
+        intensity_ranges: for each image the intensities (low, high) that become 0 and 1, or None for its own
+            percentiles.
 
     Raises:
         InvalidImageError, InvalidLabelsError, InvalidOptionError: with the number of the image that is at fault.
@@ -106,7 +110,8 @@ class CondensateNetDataset:
         ranges = [None] * len(images) if intensity_ranges is None else intensity_ranges
         if not len(images) == len(label_masks) == len(ranges):
             raise InvalidOptionError(
-                f"there are {len(images)} images, {len(label_masks)} label masks and {len(ranges)} intensity ranges; give one each"
+                f"there are {len(images)} images, {len(label_masks)} label masks and {len(ranges)} intensity ranges; "
+                "give one each"
             )
         samples = []
         for number, (image, labels, limits) in enumerate(zip(images, label_masks, ranges, strict=True), start=1):
@@ -170,7 +175,7 @@ class CondensateNetDataset:
         )
 
     def _place(self, number: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
-        """Return (top, left) of a patch: around an instance or anywhere, inside the image where the image is large enough."""
+        """Return (top, left) of a patch: around an instance or anywhere, inside the image where it is large enough."""
         height, width = self.samples[number].labels.shape
         centres = self._centres[number]
         if len(centres) and rng.random() < _INSTANCE_CENTRED:

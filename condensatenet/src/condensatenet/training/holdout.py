@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from condensatenet.labels import IGNORED
 from condensatenet.training.dataset import AnnotatedImage
-from condensatenet.training.targets import IGNORED
 
 HELD_OUT_SHARE = 0.2
 MIN_IMAGES = 5  # with fewer images than this, parts of images are held out instead of whole ones
@@ -31,9 +31,9 @@ class Split:
 def split_holdout(samples: Sequence[AnnotatedImage], seed: int) -> Split:
     """Hold out about a fifth: whole images where there are enough of them, else a strip at one side of each image.
 
-    Images are drawn evenly over their numbers of instances, so that crowded and sparse ones are on both sides. A strip is separated
-    from the rest by a gap; pixels of the other side, of the gap and of instances that cross into it count as not annotated.
-    Where there are too few instances for either, nothing is held out.
+    Images are drawn evenly over their numbers of instances, so that crowded and sparse ones are on both sides. A strip
+    is separated from the rest by a gap; pixels of the other side, of the gap and of instances that cross into it count
+    as not annotated. Where there are too few instances for either, nothing is held out.
     """
     counts = [count_instances(sample.labels) for sample in samples]
     with_instances = [i for i in np.argsort(counts, kind="stable").tolist() if counts[i]]

@@ -63,10 +63,10 @@ def train_model(
 ) -> str:
     """Train a model on annotated images and write it to `output_path`.
 
-    About a fifth of the annotations is held out (`condensatenet.training.holdout`). The epoch with the highest AP@0.5 on
-    them, by the real post-processing, is kept, and its best probability threshold is moved into the mask head's bias, so
-    that the default threshold of 0.15 is right for it. The start model is measured on the same part first; the report
-    says whether training beat it.
+    About a fifth of the annotations is held out (`condensatenet.training.holdout`). The epoch with the highest AP@0.5
+    on them, by the real post-processing, is kept, and its best probability threshold is moved into the mask head's
+    bias, so that the default threshold of 0.15 is right for it. The start model is measured on the same part first; the
+    report says whether training beat it.
 
     Args:
         dataset: of `prepare_training_data`.
@@ -229,7 +229,7 @@ def _chosen_network(run: TrainingRun, split: Split, limits: SizeLimits, progress
         run.best_epoch = len(run.history)
         _, threshold = best_threshold(network, split.train, limits, progress.check_stop)
     with torch.no_grad():
-        network.mask_head.bias += _logit(PROB_THRESHOLD) - _logit(threshold)
+        network.get_parameter("mask_head.bias").add_(_logit(PROB_THRESHOLD) - _logit(threshold))
     return network.eval()
 
 
@@ -241,8 +241,8 @@ def _identify(settings: TrainingSettings, dataset: CondensateNetDataset, network
     """Return what a run must have in common with the one that it resumes."""
     digest = hashlib.sha256()
     for sample in dataset.samples:
-        digest.update(np.ascontiguousarray(sample.image))
-        digest.update(np.ascontiguousarray(sample.labels))
+        digest.update(np.ascontiguousarray(sample.image).data)
+        digest.update(np.ascontiguousarray(sample.labels).data)
     return {
         **asdict(settings),
         "patch_size": dataset.patch_size,
@@ -270,5 +270,6 @@ def _explain_loss(epoch: int, run: TrainingRun) -> str:
         raise TrainingError("the loss became infinite or NaN in the first epoch; use a smaller learning rate")
     kept = run.best_epoch or len(run.history)
     return (
-        f"the loss became infinite or NaN in epoch {epoch}; the model of epoch {kept} was kept; use a smaller learning rate"
+        f"the loss became infinite or NaN in epoch {epoch}; the model of epoch {kept} was kept; "
+        "use a smaller learning rate"
     )

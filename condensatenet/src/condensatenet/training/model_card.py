@@ -22,14 +22,15 @@ def write_model_card(path: Path, name: str, report: dict[str, Any], table: str, 
     path.write_text(
         f"""# {name}
 
-A CondensateNet model, trained from `{report["start_model"]["name"]}` on {counts["training_instances"]} annotated instances in
-{counts["training_images"]} images.
+A CondensateNet model, trained from `{report["start_model"]["name"]}`
+on {counts["training_instances"]} annotated instances in {counts["training_images"]} images.
 
 {report["message"]}
 
 ## How good it is
 
-Measured on: {report["held_out"]}. Epoch {report["best_epoch"]} of {report["epochs_run"]} was the best and is what this directory holds.
+Measured on: {report["held_out"]}.
+Epoch {report["best_epoch"]} of {report["epochs_run"]} was the best and is what this directory holds.
 
 ```
 {table}
@@ -45,8 +46,8 @@ Green or matched outlines agree with an annotation (IoU of at least 0.5).
 condensatenet segment IMAGE.tif --model {name} --output results
 ```
 
-Instances from {sizes["min_size"]} to {sizes["max_size"]} px are kept. It was trained on images like yours only if yours look like the ones above:
-same structure, similar magnification. On other images check its outlines first.
+Instances from {sizes["min_size"]} to {sizes["max_size"]} px are kept. It was trained on images like yours
+only if yours look like the ones above: same structure, similar magnification. On other images check its outlines first.
 
 ## How it was trained
 
@@ -54,7 +55,8 @@ same structure, similar magnification. On other images check its outlines first.
 |---|---|
 {options}
 
-All figures of every epoch are in `training_report.json`; the start model had the checksum `{report["start_model"]["sha256"]}`.
+All figures of every epoch are in `training_report.json`; the start model had the checksum
+`{report["start_model"]["sha256"]}`.
 """,
         encoding="utf-8",
     )

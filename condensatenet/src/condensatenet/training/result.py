@@ -44,7 +44,8 @@ class TrainingResult:
         history: every epoch's figures.
         best_epoch: the epoch whose network was chosen.
         start_model: directory of the model it started from.
-        before, after: the start model and the new one on the held-out images, or on the training images where nothing was held out.
+        before, after: the start model and the new one on the held-out images, or on the training images where nothing
+            was held out.
         failure: why training ended before its time, if it did.
     """
 
@@ -128,7 +129,10 @@ def _message(result: TrainingResult) -> str:
     before, after = result.before.evaluation.ap(0.5), result.after.evaluation.ap(0.5)
     figures = f"AP@0.5 {before:.3f} before, {after:.3f} after"
     if not result.split.held_out:
-        text = f"Trained, but not checked on unseen images: {result.split.description}. On the training images themselves: {figures}."
+        text = (
+            f"Trained, but not checked on unseen images: {result.split.description}. "
+            f"On the training images themselves: {figures}."
+        )
     elif after > before:
         text = f"Training helped: {figures}, on annotations that it never saw ({result.split.description})."
     else:
@@ -137,7 +141,10 @@ def _message(result: TrainingResult) -> str:
             "Keep the start model, or annotate more and check the outlines."
         )
     if (result.limits.min_size, result.limits.max_size) != (MIN_SIZE, MAX_SIZE):
-        text += f" Your instances need a Min Size of at most {result.limits.min_size} and a Max Size of at least {result.limits.max_size} px."
+        text += (
+            f" Your instances need a Min Size of at most {result.limits.min_size} "
+            f"and a Max Size of at least {result.limits.max_size} px."
+        )
     return f"{text} Note: {result.failure}." if result.failure else text
 
 

@@ -1,4 +1,4 @@
-"""What changes while a model is trained: the network, the running average of its weights, the optimizer, and the best epoch so far.
+"""What changes while a model is trained: the network, the average of its weights, the optimizer, and the best epoch.
 
 All of it goes into the checkpoint, so that a resumed run is the same run.
 """
@@ -53,8 +53,11 @@ class TrainingRun:
     def start(cls, start_network: CondensateNet, settings: TrainingSettings) -> TrainingRun:
         """Begin with a copy of a network."""
         torch.manual_seed(settings.random_seed)
-        network = copy.deepcopy(start_network).requires_grad_(True).to(memory_format=torch.channels_last)
-        average = copy.deepcopy(start_network).to(memory_format=torch.channels_last)
+        # The ignored errors: torch's type information leaves `memory_format` out.
+        network = copy.deepcopy(start_network).requires_grad_(True)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = copy.deepcopy(start_network)
+        average = average.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
         plain = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
         optimizer = torch.optim.AdamW(
@@ -104,7 +107,7 @@ class TrainingRun:
         losses: Losses = criterion(outputs, mask, flows)
         if torch.isfinite(losses.total):
             self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(losses.total).backward()
+            self.scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
             self.scaler.step(self.optimizer)

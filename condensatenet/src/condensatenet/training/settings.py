@@ -49,7 +49,7 @@ class TrainingSettings:
         return max(25, self.epochs // 3)
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """Return the learning rate of step `step` (from 0) of `steps`: linear warm-up, then a cosine that ends at zero."""
+        """Return the learning rate of step `step` (from 0) of `steps`: linear warm-up, then a cosine down to zero."""
         warmup = max(1, round(self.warmup_fraction * steps))
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup

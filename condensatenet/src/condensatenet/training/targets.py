@@ -1,4 +1,4 @@
-"""Training targets from a label mask: the binary mask and the flow field that leads every pixel to its instance's centre."""
+"""Training targets from a label mask: the binary mask and the flow that leads every pixel to its instance's centre."""
 
 from __future__ import annotations
 
@@ -6,30 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-from condensatenet.errors import InvalidLabelsError
-
-IGNORED = -1
-"""Label of pixels that nobody annotated."""
-
-
-def check_labels(label_mask: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Return a label mask as (H, W) int32, or say what is wrong with it.
-
-    Raises:
-        InvalidLabelsError: it is not 2-D, not of whole numbers, or holds a label below -1.
-    """
-    labels = np.asarray(label_mask)
-    if labels.ndim != 2 or labels.size == 0:
-        raise InvalidLabelsError(f"a label mask must be 2-D and not empty, not of shape {labels.shape}")
-    if labels.dtype.kind not in "iu":
-        raise InvalidLabelsError(f"a label mask must hold whole numbers, not {labels.dtype}")
-    if labels.min() < IGNORED:
-        raise InvalidLabelsError(
-            f"a label mask may hold -1 (not annotated), 0 (background) and instances, not {labels.min()}"
-        )
-    if labels.max() > np.iinfo(np.int32).max:
-        raise InvalidLabelsError(f"label {labels.max()} is too large; renumber the instances from 1")
-    return labels.astype(np.int32, copy=False)
+from condensatenet.labels import check_labels
 
 
 def labels_to_binary_mask(label_mask: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -38,11 +15,11 @@ def labels_to_binary_mask(label_mask: NDArray[np.integer]) -> NDArray[np.float32
 
 
 def labels_to_flows(label_mask: NDArray[np.integer]) -> NDArray[np.float32]:
-    """Return the flow field (2, H, W) float32 of a label mask (H, W): unit vectors (dy, dx) towards the centre, zero outside instances.
+    """Return the flow field (2, H, W) float32 of a label mask (H, W): unit vectors (dy, dx), zero outside instances.
 
-    Heat is fed into the pixel nearest to the instance's centroid and spreads over its pixels; the flow is the direction in which the
-    temperature rises (Stringer et al. 2021, Cellpose). All instances of about one size diffuse together: one step of a group is
-    one product with a sparse matrix.
+    Heat is fed into the pixel nearest to the instance's centroid and spreads over its pixels; the flow is the direction
+    in which the temperature rises (Stringer et al. 2021, Cellpose). All instances of about one size diffuse together:
+    one step of a group is one product with a sparse matrix.
     """
     labels = check_labels(label_mask)
     flows = np.zeros((2, *labels.shape), np.float32)

@@ -54,7 +54,7 @@ class Measurement:
 def measure(
     network: CondensateNet, samples: Sequence[AnnotatedImage], limits: SizeLimits, check_stop: Callable[[], None]
 ) -> Measurement:
-    """Segment annotated images at the default threshold and evaluate the result; `check_stop` is called between tiles."""
+    """Segment annotated images at the default threshold and evaluate that; `check_stop` is called between tiles."""
     predictions = [_instances(predict(network, sample, check_stop), limits, PROB_THRESHOLD) for sample in samples]
     return Measurement(predictions, evaluate_instances([sample.labels for sample in samples], predictions))
 
