@@ -148,8 +148,8 @@ def measure_training(names: list[str], rounds: int) -> None:
     print_table(
         [f"training steps per second, {BATCH_SIZE} x {PATCH_SIZE} x {PATCH_SIZE}", "reference", "ours", "ratio"],
         rows,
-        "reference: a plain loop, which computes flow targets for each crop (by our fast labels_to_flows), looks not ahead,",
-        "uses the default memory layout, augments by quarter turns only and keeps no running average of the weights",
+        "reference: a plain loop with flow targets computed per crop (by our fast labels_to_flows), no look-ahead, the",
+        "default memory layout, quarter turns as only augmentation, and no running average of the weights",
     )
 
 

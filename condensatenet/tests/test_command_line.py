@@ -485,6 +485,7 @@ def test_files_that_cannot_be_compared_are_named(
     (found / "c_labels.tif").rename(found / "b_labels.tif")
     assert f"two files in {found} are label masks of one name" in error_of()
     assert "leave out --model" in error_of("--model", "pretrained")
+    assert "is a folder" in error_of("--json", str(tmp_path))
     assert main(["evaluate", "--labels", str(tmp_path / "truth")]) == 2
     assert "give --images, or --predictions" in capsys.readouterr().err
 

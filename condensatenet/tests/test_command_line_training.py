@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import tifffile
 from condensatenet.command_line import main
 from condensatenet.files.images import write_labels
 
-EPOCHS = 12
+EPOCHS = 8
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +46,13 @@ def command(start_model: Path, tmp_path: Path) -> list[str]:
     return ["train", *folders, *options, "--device", "cpu"]
 
 
-def stop_after_an_epoch(command: list[str], output: Path, number: signal.Signals) -> tuple[int, str]:
-    """Run the command, send it a signal when it has written its state, and return its exit code and stderr."""
-    state = output.with_name(output.name + ".training") / "state.pt"
+def signal_after_an_epoch(process_id: int, state: Path, number: signal.Signals) -> None:
+    """Wait until a training has written its state (again), then send it a signal."""
     before = state.stat().st_mtime_ns if state.exists() else None
-    process = subprocess.Popen(
-        [sys.executable, "-m", "condensatenet", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
-            time.sleep(0.01)
-        os.kill(process.pid, number)
-        _, stderr = process.communicate(timeout=60)
-    return process.returncode, stderr
+    end = time.monotonic() + 200
+    while (not state.exists() or state.stat().st_mtime_ns == before) and time.monotonic() < end:
+        time.sleep(0.01)
+    os.kill(process_id, number)
 
 
 def test_training_ends_with_a_model_and_says_whether_it_helped(
@@ -91,27 +86,33 @@ def test_training_ends_with_a_model_and_says_whether_it_helped(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent")
 def test_stopped_training_is_resumed(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "model"
-    code, stderr = stop_after_an_epoch(command, output, signal.SIGTERM)
-    assert code == 128 + signal.SIGTERM
-    assert "give the same command with --resume" in stderr
+    output, unfinished = tmp_path / "model", tmp_path / "model.training"
+    program = [sys.executable, "-m", "condensatenet", *command]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        signal_after_an_epoch(process.pid, unfinished / "state.pt", signal.SIGTERM)
+        _, stderr = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM, stderr
+    assert f"give the same command with --resume (the run so far is in {unfinished})" in stderr
     assert "Traceback" not in stderr
     assert not output.exists()
 
     assert main(command) == 2
-    assert f"{output}.training holds a stopped run; add --resume" in capsys.readouterr().err
-
-    code, stderr = stop_after_an_epoch([*command, "--resume"], output, signal.SIGINT)
-    assert code == 128 + signal.SIGINT
-    assert "Traceback" not in stderr
-    assert not output.exists()
-
+    assert f"{unfinished} holds a stopped run; add --resume" in capsys.readouterr().err
     assert main([*command, "--resume", "--seed", "1"]) == 1
     assert "random_seed" in capsys.readouterr().err
+
+    handler = signal.getsignal(signal.SIGINT)
+    sender = threading.Thread(target=signal_after_an_epoch, args=(os.getpid(), unfinished / "state.pt", signal.SIGINT))
+    sender.start()
+    assert main([*command, "--resume"]) == 128 + signal.SIGINT
+    sender.join()
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not output.exists()
+
     assert main([*command, "--resume"]) == 0
     history = json.loads((output / "training_report.json").read_text())["history"]
     assert [entry["epoch"] for entry in history] == list(range(1, EPOCHS + 1))
-    assert not (tmp_path / "model.training").exists()
+    assert not unfinished.exists()
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,9 @@ def test_forward_pass_gives_the_originals_mask_and_flows(
     weights = {name: torch.from_numpy(np.asarray(draw_tensor(name, s))) for name, s in published_shapes.items()}
     published.load_state_dict(weights)
     attention = []
-    handle = published.spatial_attention.attention.register_forward_hook(lambda *call: attention.append(call[2].numpy()))
+    handle = published.spatial_attention.attention.register_forward_hook(
+        lambda *call: attention.append(call[2].numpy())
+    )
     images = np.random.RandomState(0).uniform(0, 1, (2, 1, 64, 96)).astype(np.float32)
     with torch.inference_mode():
         outputs = published(torch.from_numpy(images))

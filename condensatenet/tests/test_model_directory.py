@@ -141,7 +141,7 @@ def test_missing_directory_and_files_are_named(copy: Path) -> None:
 
 def test_pickled_model_beside_is_not_loaded(copy: Path) -> None:
     (copy / WEIGHTS_FILE).rename(copy / "pytorch_model.bin")
-    with pytest.raises(ModelNotFoundError, match="pickled model .* can run code"):
+    with pytest.raises(ModelNotFoundError, match=r"pickled model .* can run code"):
         load_network(copy)
 
 
@@ -315,10 +315,17 @@ def test_pretrained_is_the_shipped_model_until_a_published_one_is_there(models_d
     assert find_pretrained() == pretrained.SHIPPED_MODEL
 
 
-def test_model_is_found_by_path_and_by_name(models_dir: Path, model_path: Path) -> None:
+def test_model_is_found_by_path_and_by_name(
+    models_dir: Path, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert find_model(model_path) == find_model(str(model_path)) == model_path
     shutil.copytree(model_path, models_dir / "mine")
     assert find_model("mine") == models_dir / "mine"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()  # a folder of something else
+    assert find_model("mine") == models_dir / "mine"
+    shutil.copytree(model_path, tmp_path / "mine", dirs_exist_ok=True)
+    assert find_model("mine") == Path("mine")
     with pytest.raises(ModelNotFoundError, match="no model 'yours'; there are: pretrained, mine"):
         find_model("yours")
 

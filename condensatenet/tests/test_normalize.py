@@ -46,7 +46,9 @@ def test_percentiles_of_every_other_type_are_numpys(dtype: str) -> None:
     assert intensity_range(image, 3, 90) == pytest.approx(np.percentile(image.astype(float), [3, 90]), rel=1e-3)
 
 
-@pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", "i2", "i4", ">i4", "u4", "i8", "u8", "f2", "f4", ">f4", "f8", "f16"])
+@pytest.mark.parametrize(
+    "dtype", ["u1", "u2", ">u2", "i2", "i4", ">i4", "u4", "i8", "u8", "f2", "f4", ">f4", "f8", "f16"]
+)
 def test_every_type_is_scaled_the_same(dtype: str) -> None:
     image = ramp(dtype)
     low, high = np.percentile(ramp(float), [0.5, 99.5])
@@ -58,7 +60,9 @@ def test_every_type_is_scaled_the_same(dtype: str) -> None:
     np.testing.assert_array_equal(image, ramp(dtype))  # the caller's image is left as it was
 
 
-@pytest.mark.parametrize(("dtype", "offset"), [("i4", 2_000_000_000), ("u4", 4_000_000_000), ("i8", -(10**12)), ("f8", 1e9)])
+@pytest.mark.parametrize(
+    ("dtype", "offset"), [("i4", 2_000_000_000), ("u4", 4_000_000_000), ("i8", -(10**12)), ("f8", 1e9)]
+)
 def test_small_differences_on_a_high_offset_are_kept(dtype: str, offset: float) -> None:
     image = ramp(dtype) + np.asarray(offset, dtype)
     np.testing.assert_allclose(normalize_image(image), normalize_image(ramp(np.uint8)), atol=1e-6)
@@ -71,7 +75,14 @@ def test_any_memory_layout_is_accepted() -> None:
     padded[::2, ::3] = image
     read_only = image.copy()
     read_only.flags.writeable = False
-    for same in (padded[::2, ::3], np.asfortranarray(image), image[::-1][::-1], read_only, image[:, :, None], image.tolist()):
+    for same in (
+        padded[::2, ::3],
+        np.asfortranarray(image),
+        image[::-1][::-1],
+        read_only,
+        image[:, :, None],
+        image.tolist(),
+    ):
         np.testing.assert_allclose(normalize_image(same), expected, atol=1e-6)
 
 

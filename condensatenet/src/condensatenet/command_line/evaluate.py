@@ -89,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_output_folder(arguments.overlay)
     if arguments.json:
         check_output_folder(arguments.json.parent)
+        if arguments.json.is_dir():
+            raise InvalidOptionError(f"{arguments.json} is a folder; give --json a file name")
     cases = _find_cases(arguments.labels, arguments.images, arguments.predictions)
     names = [] if arguments.predictions else dict.fromkeys(arguments.model or [PRETRAINED])
     pipelines = {name: load_pipeline(name, arguments.device, options) for name in names}

@@ -63,7 +63,7 @@ def draw_training_curves(
     _label(score, "Average precision\n(IoU 0.5)", legend=bool(measured) or start_ap is not None)
     _label(loss, "Training loss", legend=True)
     _label(rate, "Learning\nrate", legend=False)
-    score.margins(y=0.12)  # the star fits in
+    score.set_ylim(0, 1.05)  # the star fits in
     loss.set_ylim(bottom=0)
     rate.set_ylim(bottom=0)
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))

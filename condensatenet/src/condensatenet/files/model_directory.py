@@ -107,11 +107,12 @@ def save_network(path: str | os.PathLike[str], network: CondensateNet, config: M
     The configuration gets the keys of the published models besides those in `config`, so that the original package can
     load it; what describes the network's shape is taken from the network.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     directory = Path(path)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    # Not `save_file`, whose files only their owner may read.
+    (directory / WEIGHTS_FILE).write_bytes(save(state, metadata={"format": "pt"}))
     values = {**_PUBLISHED_KEYS, **config, **network.config.to_dict(), "dtype": "float32"}
     (directory / CONFIG_FILE).write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 

@@ -38,7 +38,9 @@ def find_model(source: str | os.PathLike[str] | None = None) -> Path:
     """
     if source is None or source == PRETRAINED:
         return find_pretrained()
-    for directory in (Path(source), MODELS_DIR / Path(source).name):
+    # Any folder may be called like a model, so one that holds a model comes first.
+    places = (Path(source), MODELS_DIR / Path(source).name)
+    for directory in sorted(places, key=lambda place: not (place / CONFIG_FILE).is_file()):
         if directory.is_dir():
             return directory
     downloaded = sorted(path.name for path in MODELS_DIR.glob("*/") if path.is_dir())

@@ -27,6 +27,7 @@ FLOW_STEPS = 200
 STEP_SCALE = 0.1
 
 _EULER_CHUNK = 16384  # particles advanced together, so that their positions stay in the processor's cache
+_WIDEST = 65536  # pixels in a row, in exact grouping; see _advance
 _POINTER_DOUBLINGS = 7  # 2 ** 7 pixels of way, longer than any instance's radius
 # End points at most two rows and two columns apart belong to one instance. Of two opposite offsets one is enough.
 _MERGED_OFFSETS = [(dy, dx) for dy in range(3) for dx in range(-2, 3) if (dy, dx) > (0, 0)]
@@ -72,7 +73,7 @@ def flow_to_instances(
         group = _exact_groups(field, foreground, flow_steps, step_scale)
     else:
         group = _merged_groups(field, foreground)
-    instances.ravel()[foreground] = _number_by_size(group, probabilities.size, min_size, max_size)
+    instances.ravel()[foreground] = _number_by_size(group, min_size, max_size)
     return instances
 
 
@@ -105,12 +106,14 @@ def _exact_groups(
     per pixel of the frame and not once per particle and step.
     """
     height, width = field.shape[1:]
+    if width > _WIDEST or height * width >= 2**31:
+        raise InvalidOptionError(f"a frame of {height} x {width} pixels is too large for exact grouping; use merged")
     length = np.sqrt(field[0] ** 2 + field[1] ** 2)
     factor = np.clip(np.float32(scale) / (length + np.float32(1e-6)), np.float32(0.1), np.float32(1.0))
-    # One complex number per pixel, so that one look-up fetches both components.
+    # Positions and steps are complex numbers x + iy, so that one look-up and one addition serve both coordinates.
     step_map = np.empty((height, width), np.complex64)
-    np.multiply(field[0], factor, out=step_map.real)
-    np.multiply(field[1], factor, out=step_map.imag)
+    np.multiply(field[0], factor, out=step_map.imag)
+    np.multiply(field[1], factor, out=step_map.real)
     longest = np.maximum(scale, 0.1 * length.max())
     if not np.isfinite(longest):
         np.nan_to_num(step_map, copy=False)
@@ -122,31 +125,32 @@ def _exact_groups(
     for may_leave, particles in ((False, np.flatnonzero(inner)), (True, np.flatnonzero(~inner))):
         for start in range(0, particles.size, _EULER_CHUNK):
             chunk = particles[start : start + _EULER_CHUNK]
-            y, x = rows[chunk].astype(np.float32), columns[chunk].astype(np.float32)
-            _advance(y, x, step_map, steps, may_leave)
-            ends[chunk] = np.rint(y).astype(np.intp) * width + np.rint(x).astype(np.intp)
+            position = np.empty(chunk.size, np.complex64)
+            position.real, position.imag = columns[chunk], rows[chunk]
+            _advance(position, step_map, steps, may_leave)
+            ends[chunk] = np.rint(position.imag).astype(np.intp) * width + np.rint(position.real).astype(np.intp)
     return ends
 
 
-def _advance(
-    y: NDArray[np.float32], x: NDArray[np.float32], step_map: NDArray[np.complex64], steps: int, may_leave: bool
-) -> None:
-    """Move particles, in place."""
+def _advance(position: NDArray[np.complex64], step_map: NDArray[np.complex64], steps: int, may_leave: bool) -> None:
+    """Move particles in place, each by the step of the pixel that it is in."""
     height, width = step_map.shape
-    row, column = np.empty(y.size, np.int32), np.empty(y.size, np.int32)
-    step = np.empty(y.size, np.complex64)
-    dy, dx = step.real, step.imag
+    x, y = position.real, position.imag
+    coordinates = position.view(np.float32)
+    pixel = np.empty(coordinates.size, np.int32)
+    index = np.empty(position.size, np.uint64)
+    step = np.empty_like(position)
     for _ in range(steps):
-        np.copyto(row, y, casting="unsafe")
-        np.copyto(column, x, casting="unsafe")
-        row *= width
-        row += column
-        step_map.take(row, out=step, mode="wrap")  # no index is out of range, but the default mode copies more
-        y += dy
-        x += dx
+        np.copyto(pixel, coordinates, casting="unsafe")
+        # Two neighbouring integers are one number x + 2**32 * y. Times 2**32 + width, and without what exceeds 64 bits,
+        # that is 2**32 * (x + width * y) + width * x, whose upper half is the flat index of the pixel.
+        np.multiply(pixel.view(np.uint64), np.uint64(2**32 + width), out=index)
+        np.right_shift(index, np.uint64(32), out=index)
+        step_map.take(index.view(np.intp), out=step, mode="wrap")  # no index is out of range; other modes are slower
+        position += step
         if may_leave:
-            np.clip(y, 0, height - 1, out=y)
             np.clip(x, 0, width - 1, out=x)
+            np.clip(y, 0, height - 1, out=y)
 
 
 def _merged_groups(field: NDArray[np.float32], foreground: NDArray[np.intp]) -> NDArray[np.int32]:
@@ -185,14 +189,11 @@ def _merged_groups(field: NDArray[np.float32], foreground: NDArray[np.intp]) -> 
     return cluster[end_number[pointer]]
 
 
-def _number_by_size(group: NDArray[np.integer], group_limit: int, min_size: int, max_size: int) -> NDArray[np.int32]:
-    """Renumber groups (numbers from 0 to below `group_limit`) from 1 in the order of their first pixel.
-
-    Pixels of groups outside the size limits get 0.
-    """
-    pixels = np.arange(group.size, dtype=np.int32)
-    first_of_group = np.empty(group_limit, np.int32)
-    first_of_group[group[::-1]] = pixels[::-1]  # of several pixels the one written last stays, which is the first
+def _number_by_size(group: NDArray[np.integer], min_size: int, max_size: int) -> NDArray[np.int32]:
+    """Renumber groups (any numbers from 0) from 1 in the order of their first pixel; groups of other sizes get 0."""
+    # A look-up table from group to first pixel is several times faster than sorting, as np.unique does.
+    first_of_group = np.full(group.max() + 1, group.size, np.int32)
+    np.minimum.at(first_of_group, group, np.arange(group.size, dtype=np.int32))
     first = first_of_group[group]
     size = np.bincount(first, minlength=group.size)
     kept = (size >= max(min_size, 1)) & (size <= max_size)

@@ -111,7 +111,7 @@ def normalize_image(
     low, high = intensity_range or _range_of(array, low_percentile, high_percentile)
     if not (np.isfinite(low) and np.isfinite(high) and low <= high):
         raise InvalidOptionError(f"the intensity range must be finite and in ascending order, not {low} to {high}")
-    # float32 holds every value of 16 bits; of wider types only the differences from the lowest intensity are safe in it.
+    # float32 holds every value of 16 bits; of wider types, only differences from the lowest intensity are safe in it.
     number = np.float32 if np.can_cast(array.dtype, np.float32) else np.float64
     scaled = array.astype(number)
     scaled -= number(low)

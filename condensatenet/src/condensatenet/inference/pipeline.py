@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -11,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from condensatenet.devices import get_device
-from condensatenet.errors import InvalidOptionError, ModelNotFoundError
-from condensatenet.files.model_directory import load_network, read_config
+from condensatenet.errors import InvalidModelError, InvalidOptionError, ModelNotFoundError
+from condensatenet.files.model_directory import CONFIG_FILE, load_network, read_config
 from condensatenet.files.pretrained import MODELS_DIR, PRETRAINED, find_pretrained
 from condensatenet.inference.instances import (
     FLOW_STEPS,
@@ -59,6 +61,12 @@ class SegmentationSettings:
     overlap: float = 0.1
 
     def __post_init__(self) -> None:
+        for name in (entry.name for entry in fields(self) if entry.name != "grouping"):
+            value, whole = getattr(self, name), name in ("flow_steps", "tile_size")
+            if value is None and name == "tile_size":
+                continue
+            if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+                raise InvalidOptionError(f"{name} must be a {'whole ' if whole else ''}number, not {value!r}")
         if not 0 <= self.low_percentile < self.high_percentile <= 100:
             raise InvalidOptionError(
                 f"percentiles must satisfy 0 <= low < high <= 100, not {self.low_percentile} and {self.high_percentile}"
@@ -102,8 +110,7 @@ class CondensateNetPipeline:
     def __init__(self, network: CondensateNet, config: dict[str, Any], **options: Any) -> None:
         self.network = network
         self.config = config
-        learnt = {name: config.get(name) for name in ("min_size", "max_size")}
-        self.settings = SegmentationSettings().with_options(learnt).with_options(options)
+        self.settings = _settings_of(config, options)
 
     @classmethod
     def from_local(
@@ -115,7 +122,7 @@ class CondensateNetPipeline:
             ModelNotFoundError, InvalidModelError: there is no usable model in the directory.
             InvalidOptionError: an option is unknown or out of range, or the device is not there.
         """
-        cls(None, read_config(model_path), **options)  # type: ignore[arg-type]  # checks the options before torch is loaded
+        _settings_of(read_config(model_path), options)  # what is wrong with the options is said before torch is loaded
         network, config = load_network(model_path, get_device(device))
         return cls(network, config, **options)
 
@@ -242,6 +249,15 @@ class CondensateNetPipeline:
             "flows": flows,
             "num_instances": int(instances.max(initial=0)),
         }
+
+
+def _settings_of(config: Mapping[str, Any], options: dict[str, Any]) -> SegmentationSettings:
+    """Return the settings of a model under a user's options."""
+    try:
+        learnt = SegmentationSettings().with_options({name: config.get(name) for name in ("min_size", "max_size")})
+    except InvalidOptionError as error:
+        raise InvalidModelError(f"{CONFIG_FILE}: {error}; copy the model again") from error
+    return learnt.with_options(options)
 
 
 def find_or_download(source: str | os.PathLike[str]) -> Path:

@@ -21,10 +21,10 @@ from condensatenet.training.augment import (
     transform_flows,
     vary_intensity,
 )
-from condensatenet.training.targets import labels_to_flows
+from condensatenet.training.targets import labels_to_flows, without_large_ids
 
 MIN_PATCHES_PER_EPOCH = 32
-_INSTANCE_CENTRED = 0.85  # share of patches that are placed on an instance; the rest falls anywhere
+_INSTANCE_CENTRED = 0.85  # share of patches that are placed on an instance; the rest falls anywhere that is annotated
 _ZOOM = 0.4  # largest zoom in or out, as a natural logarithm
 
 Patch = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -67,7 +67,7 @@ def annotate(
     Raises:
         InvalidImageError, InvalidLabelsError: the image or the labels cannot be trained on.
     """
-    labels = check_labels(np.asarray(label_mask))
+    labels = without_large_ids(check_labels(np.asarray(label_mask)))
     normalized = normalize_image(image, intensity_range=intensity_range)
     if normalized.shape != labels.shape:
         raise InvalidLabelsError(
@@ -132,14 +132,15 @@ class CondensateNetDataset:
         return dataset
 
     def _set(self, samples: Sequence[AnnotatedImage], patch_size: int, augment: bool, seed: int) -> None:
-        if patch_size < INPUT_MULTIPLE or patch_size % INPUT_MULTIPLE:
-            raise InvalidOptionError(f"patch_size must be a multiple of {INPUT_MULTIPLE}, not {patch_size}")
+        if not isinstance(patch_size, int) or patch_size < INPUT_MULTIPLE or patch_size % INPUT_MULTIPLE:
+            raise InvalidOptionError(f"patch_size must be a multiple of {INPUT_MULTIPLE}, not {patch_size!r}")
         self.samples = [sample for sample in samples if (sample.labels != IGNORED).any()]
         if not self.samples:
             raise TrainingError("there is nothing to train on: no image has an annotated pixel")
         self.patch_size, self.augment, self.seed = patch_size, augment, seed
         self._epoch = 0
         self._centres = [_instance_centres(sample.labels) for sample in self.samples]
+        self._annotated = [ndimage.find_objects(sample.labels != IGNORED)[0] for sample in self.samples]
         areas = [max(1, round(sample.labels.size / patch_size**2)) for sample in self.samples]
         repeats = max(1, -(-MIN_PATCHES_PER_EPOCH // sum(areas)))
         self._sample_of_patch = np.repeat(np.arange(len(areas)), np.array(areas) * repeats)
@@ -175,13 +176,13 @@ class CondensateNetDataset:
         )
 
     def _place(self, number: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
-        """Return (top, left) of a patch: around an instance or anywhere, inside the image where it is large enough."""
+        """Return (top, left) of a patch on an instance or on the annotated area, inside an image that is large enough."""
         height, width = self.samples[number].labels.shape
         centres = self._centres[number]
         if len(centres) and rng.random() < _INSTANCE_CENTRED:
             y, x = centres[rng.integers(len(centres))]
         else:
-            y, x = rng.integers(height), rng.integers(width)
+            y, x = (rng.integers(extent.start, extent.stop) for extent in self._annotated[number])
         top, left = int(y - rng.integers(size)), int(x - rng.integers(size))
         return _inside(top, size, height), _inside(left, size, width)
 

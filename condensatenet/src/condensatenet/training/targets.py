@@ -9,6 +9,14 @@ from scipy import ndimage, sparse
 from condensatenet.labels import check_labels
 
 
+def without_large_ids(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the same instances under ids not above the number of pixels, so that lists by id stay short."""
+    if labels.max() <= labels.size:
+        return labels
+    ids, place = np.unique(labels, return_inverse=True)
+    return np.where(ids > 0, np.cumsum(ids > 0), ids).astype(np.int32)[place].reshape(labels.shape)
+
+
 def labels_to_binary_mask(label_mask: NDArray[np.integer]) -> NDArray[np.float32]:
     """Return (H, W) float32: 1 in instances, 0 on background, -1 where nobody annotated."""
     return np.clip(check_labels(label_mask), -1, 1).astype(np.float32)
@@ -21,7 +29,7 @@ def labels_to_flows(label_mask: NDArray[np.integer]) -> NDArray[np.float32]:
     in which the temperature rises (Stringer et al. 2021, Cellpose). All instances of about one size diffuse together:
     one step of a group is one product with a sparse matrix.
     """
-    labels = check_labels(label_mask)
+    labels = without_large_ids(check_labels(label_mask))
     flows = np.zeros((2, *labels.shape), np.float32)
     boxes = ndimage.find_objects(np.maximum(labels, 0))
     present = np.array([i for i, box in enumerate(boxes) if box is not None], dtype=np.int64)
