@@ -1,7 +1,7 @@
 """The main job on a real image: retrain the shipped model on one part of it, and measure both models on the other part.
 
-The image shows fluorescent nuclei, 512x512 px, with 125 of them outlined by hand. The left part plays the annotations that
-a user made, the right part is never seen in training.
+The image shows fluorescent nuclei, 512x512 px, with 125 of them outlined by hand. The left part plays the annotations
+that a user made, the right part is never seen in training.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from nuclei_sample import fetch_nuclei_sample
 from tqdm import tqdm
 
 from condensatenet import CondensateNetPipeline
@@ -20,6 +19,7 @@ from condensatenet.figures import Panel, draw_panels
 from condensatenet.files.images import read_image, read_labels, write_labels
 from condensatenet.inference.normalize import intensity_range
 from condensatenet.training import prepare_training_data, train_model
+from nuclei_sample import fetch_nuclei_sample
 
 ROOT = Path(__file__).resolve().parent.parent
 SEEN_COLUMNS = 320

@@ -1,4 +1,4 @@
-"""Train the small model that ships with condensatenet, from nothing, on condensates that condensatenet simulates itself.
+"""Train the small model that ships with condensatenet, from nothing, on condensates that it simulates itself.
 
     .venv/bin/python scripts/train_start_model.py condensatenet/src/condensatenet/pretrained
 
@@ -52,7 +52,9 @@ def main() -> None:
         )
     # The frames also hold objects larger than condensates, to make a better teacher; the model keeps the usual sizes.
     network, config = load_network(output)
-    save_network(output, network, {name: value for name, value in config.items() if name not in ("min_size", "max_size")})
+    save_network(
+        output, network, {name: value for name, value in config.items() if name not in ("min_size", "max_size")}
+    )
 
 
 if __name__ == "__main__":

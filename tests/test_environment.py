@@ -27,9 +27,7 @@ def test_lock_leaves_torch_to_the_machine() -> None:
 
 def test_uv_is_told_what_pip_is_configured_to_use(tmp_path: Path) -> None:
     configuration = tmp_path / "pip.conf"
-    configuration.write_text(
-        "[global]\nindex-url = file:///far\nfind-links =\n    /wheels\n    /more\ntimeout = 9\n"
-    )
+    configuration.write_text("[global]\nindex-url = file:///far\nfind-links =\n    /wheels\n    /more\ntimeout = 9\n")
     environment = {"PIP_CONFIG_FILE": str(configuration), "PIP_INDEX_URL": "file:///nearer", "UV_INDEX": "file:///mine"}
     environment["PIP_EXTRA_INDEX_URL"] = "file:///ignored"
 

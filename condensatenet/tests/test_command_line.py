@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -252,6 +253,19 @@ def test_segmentation_options_reach_the_pipeline(
     assert not np.array_equal(labels, pipeline.segment(image, **others))
 
 
+def test_size_is_compared_with_that_of_the_model(model: Path, tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    shutil.copytree(model, trained)
+    config = json.loads((trained / "config.json").read_text())
+    (trained / "config.json").write_text(json.dumps({**config, "min_size": 1, "max_size": 5000}))
+    image = write_image(tmp_path / "cells.tif", frame())
+    command = ["segment", str(image), "--output", str(tmp_path), "--model", str(trained), "--device", "cpu"]
+    assert main([*command, "--min-size", "650"]) == 0
+    areas = np.bincount(read_labels(tmp_path / "cells_labels.tif").ravel())[1:]
+    assert len(areas) and areas.min() >= 650 and areas.max() <= 5000
+    assert main([*command, "--overwrite", "--min-size", "5001"]) == 2
+
+
 def test_every_plane_of_a_file_is_segmented(
     segment: Callable[..., int], pipeline: CondensateNetPipeline, tmp_path: Path
 ) -> None:
@@ -439,9 +453,7 @@ def test_models_side_by_side(
 ) -> None:
     assert main(["simulate", "--output", str(tmp_path), "--count", "2", "--size", "64", "96"]) == 0
     other = tmp_path / "other"
-    other.mkdir()
-    for file in model.iterdir():
-        (other / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(model, other)
     command = ["evaluate", "--labels", str(tmp_path / "labels"), "--images", str(tmp_path / "images"), *ALL_SIZES]
     command += ["--json", str(tmp_path / "scores.json"), "--overlay", str(tmp_path / "pictures"), "--device", "cpu"]
     capsys.readouterr()
@@ -558,6 +570,17 @@ def test_download(hub: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (output / "config.json").read_bytes() != changed
     assert main([*command, "--force"]) == 0
     assert (output / "config.json").read_bytes() == changed
+
+
+def test_options_are_checked_before_a_model_is_downloaded(
+    hub: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_image(tmp_path / "cells.tif", frame())
+    command = ["segment", str(path), "--output", str(tmp_path), "--model", "owner/other"]
+    assert main([*command, "--min-size", "9", "--max-size", "8"]) == 2
+    assert "min_size <= max_size, not 9 and 8" in capsys.readouterr().err
+    assert main(command) == 1
+    assert "owner/other" in capsys.readouterr().err
 
 
 def test_failed_download_is_told_from_a_wrong_name(hub: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import condensatenet
+import condensatenet.training
 
 HEAVY = ("torch", "matplotlib", "skimage", "rasterio", "deeptile", "safetensors")
 
@@ -64,22 +65,23 @@ def test_every_public_name_can_be_used() -> None:
     assert condensatenet.__version__
 
 
-def test_names_of_the_original_package_are_there() -> None:
+def test_names_of_the_original_package_are_there_without_torch() -> None:
     code = """
 from condensatenet import CondensateNetPipeline, normalize_image, flow_to_instances, extract_instance_properties
 from condensatenet import download_model, load_model, get_model_info, get_device, get_cache_dir
 from condensatenet.data import labels_to_flows, labels_to_binary_mask, CondensateNetDataset, prepare_training_data
 from condensatenet.utils import MODELS_DIR
 import sys
-assert "torch" not in sys.modules
-from condensatenet.training import CondensateNetLoss, train_model
-import condensatenet.training
-try:
-    condensatenet.training.nothing
-except AttributeError as error:
-    print(error)
+print("torch" in sys.modules)
 """
-    assert "has no attribute 'nothing'" in run_python(code)
+    assert run_python(code) == "False\n"
+
+
+def test_training_loads_torch_when_it_is_asked_for() -> None:
+    assert condensatenet.training.train_model.__module__ == "condensatenet.training.loop"
+    assert condensatenet.training.CondensateNetLoss.__module__ == "condensatenet.training.loss"
+    with pytest.raises(AttributeError, match=r"'condensatenet\.training' has no attribute 'nothing'"):
+        _ = condensatenet.training.nothing
 
 
 def test_wrong_option_is_told_before_torch_is_loaded(model_path: Path) -> None:

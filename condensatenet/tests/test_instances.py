@@ -53,7 +53,7 @@ def exact_by_loops(
 
 
 def merged_by_loops(probabilities: Float32, flows: Float32, threshold: float, min_size: int, max_size: int) -> Labels:
-    """Walk from pixel to pixel while there is foreground; then join ends that are at most two rows and columns apart."""
+    """Walk from pixel to pixel while there is foreground; join ends that are at most two rows and columns apart."""
     height, width = probabilities.shape
     foreground = probabilities > threshold
     after = {}

@@ -168,7 +168,7 @@ def test_damaged_header_is_refused_or_harmless(copy: Path) -> None:
     reference = random_network().state_dict()
     rng = np.random.default_rng(0)
     refused = 0
-    for position in [*range(8), *rng.choice(np.arange(8, header), 80, replace=False).tolist()]:
+    for position in [*range(8), *rng.choice(np.arange(8, header), 50, replace=False).tolist()]:
         damaged = bytearray(whole)
         damaged[position] ^= 1 << int(rng.integers(8))
         file.write_bytes(damaged)
@@ -179,7 +179,7 @@ def test_damaged_header_is_refused_or_harmless(copy: Path) -> None:
             refused += 1
         else:  # a flipped bit in the free text of the metadata or in white space
             assert all(torch.equal(tensor, reference[name]) for name, tensor in loaded.state_dict().items())
-    assert refused > 80
+    assert refused > 50
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.uint8])

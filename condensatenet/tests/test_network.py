@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import THIN_NETWORK, random_network
@@ -105,7 +106,7 @@ def test_refinement_equals_the_plain_block_on_an_upsampled_input() -> None:
         plain = block(upsampled, torch.zeros(2, 6, 16, 24), style)
         short = block.forward_upsampled(x, style)
     assert plain.std() > 0.1
-    torch.testing.assert_close(short, plain, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(short, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_block_equals_its_formula() -> None:
@@ -125,7 +126,28 @@ def test_block_equals_its_formula() -> None:
         skip = functional.conv2d(block.projection.bn(x), block.projection.conv.weight)
         inner = styled(block.style_conv1, joined) + skip
         expected = styled(block.style_conv3, styled(block.style_conv2, inner)) + inner
-        torch.testing.assert_close(block(x, lateral, style), expected)
+        np.testing.assert_allclose(block(x, lateral, style), expected, atol=1e-5)
+
+
+def test_style_of_the_image_reaches_every_block(network: CondensateNet) -> None:
+    styles: dict[str, list[torch.Tensor]] = {}
+    deepest: list[torch.Tensor] = []
+    handles = [network.encoder.register_forward_hook(lambda *call: deepest.append(call[2][3]))]
+    handles += [
+        module.register_forward_hook(lambda *call, name=name: styles.setdefault(name, []).append(call[1][0]))
+        for name, module in network.named_modules()
+        if name.endswith("style_projection")
+    ]
+    with torch.inference_mode():
+        network(torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(0)))
+    for handle in handles:
+        handle.remove()
+    expected = deepest[0].mean((2, 3))
+    expected = expected / expected.square().sum(1, keepdim=True).sqrt()
+    assert len(styles) == 5 * 3
+    assert len(styles["upsample_blocks.0.style_conv2.style_projection"]) == 1 + 2 + 3
+    for style in (style for calls in styles.values() for style in calls):
+        np.testing.assert_allclose(style, expected, atol=1e-6)
 
 
 def test_gates_scale_their_input() -> None:
@@ -147,7 +169,7 @@ def test_channels_last_gives_the_same(network: CondensateNet) -> None:
         other = random_network().to(memory_format=torch.channels_last)(image.to(memory_format=torch.channels_last))
     for name, tensor in plain.items():
         assert tensor.std() > 0.1
-        torch.testing.assert_close(other[name], tensor, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(other[name], tensor, rtol=1e-4, atol=1e-4)
 
 
 def test_dropout_acts_in_training_alone() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import THIN_NETWORK
 
 from condensatenet.errors import InvalidOptionError, ModelNotFoundError, TrainingError, TrainingStopped
 from condensatenet.files.model_directory import load_network, save_network
@@ -27,7 +28,6 @@ from condensatenet.training.progress import Progress
 from condensatenet.training.run import TrainingRun
 from condensatenet.training.settings import TrainingSettings
 from condensatenet.training.validation import SizeLimits
-from conftest import THIN_NETWORK
 
 OPTIONS: dict[str, Any] = {"epochs": 2, "learning_rate": 2e-3, "batch_size": 8, "device": "cpu"}
 

@@ -113,7 +113,7 @@ def normalize_image(
         raise InvalidOptionError(f"the intensity range must be finite and in ascending order, not {low} to {high}")
     # float32 holds every value of 16 bits; of wider types, only differences from the lowest intensity are safe in it.
     number = np.float32 if np.can_cast(array.dtype, np.float32) else np.float64
-    scaled = array.astype(number)
+    scaled: NDArray[np.float32 | np.float64] = array.astype(number)
     scaled -= number(low)
     scaled /= number(high - low + _EPSILON)
     return np.clip(scaled, 0, 1, out=scaled).astype(np.float32, copy=False)

@@ -140,7 +140,7 @@ class CondensateNetDataset:
         self.patch_size, self.augment, self.seed = patch_size, augment, seed
         self._epoch = 0
         self._centres = [_instance_centres(sample.labels) for sample in self.samples]
-        self._annotated = [ndimage.find_objects(sample.labels != IGNORED)[0] for sample in self.samples]
+        self._annotated = [ndimage.find_objects((sample.labels != IGNORED).view(np.int8))[0] for sample in self.samples]
         areas = [max(1, round(sample.labels.size / patch_size**2)) for sample in self.samples]
         repeats = max(1, -(-MIN_PATCHES_PER_EPOCH // sum(areas)))
         self._sample_of_patch = np.repeat(np.arange(len(areas)), np.array(areas) * repeats)
@@ -176,7 +176,7 @@ class CondensateNetDataset:
         )
 
     def _place(self, number: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
-        """Return (top, left) of a patch on an instance or on the annotated area, inside an image that is large enough."""
+        """Return (top, left) of a patch on an instance or on the annotated area, inside an image if that is larger."""
         height, width = self.samples[number].labels.shape
         centres = self._centres[number]
         if len(centres) and rng.random() < _INSTANCE_CENTRED:

@@ -32,8 +32,8 @@ def split_holdout(samples: Sequence[AnnotatedImage], seed: int) -> Split:
     """Hold out about a fifth: whole images where there are enough of them, else a strip at one side of each image.
 
     Images are drawn evenly over their numbers of instances, so that crowded and sparse ones are on both sides. A strip
-    is separated from the rest by a gap; pixels of the other side, of the gap and of instances that cross into it count
-    as not annotated. Where there are too few instances for either, nothing is held out.
+    is separated from the rest by a gap; pixels of the other side, of the gap, and of instances that lie on both sides
+    of the strip's border count as not annotated. Where there are too few instances for either, nothing is held out.
     """
     counts = [count_instances(sample.labels) for sample in samples]
     with_instances = [i for i in np.argsort(counts, kind="stable").tolist() if counts[i]]
@@ -104,6 +104,7 @@ def _cut_apart(
     crossing = [i for i, box in boxes.items() if _crosses(box[axis], strip)]
     rest = sample.labels.copy()
     rest[_along(axis, beyond)] = IGNORED
+    rest[np.isin(rest, crossing)] = IGNORED
     held = sample.labels.copy()
     held[np.isin(held, crossing)] = IGNORED
     area = _along(axis, strip)

@@ -116,6 +116,8 @@ def train_model(
         write_checkpoint(checkpoint_directory(output), {**run.state(), "identity": identity})
 
     failure = _train(run, train_set, split, limits, settings, progress, save)
+    if failure and not run.best_weights:
+        _resume(run, checkpoint_directory(output), identity)  # back to the last finished epoch
 
     network = _chosen_network(run, split, limits, progress)
     progress.report(1.0, "measuring the new model and writing its report", always=True)

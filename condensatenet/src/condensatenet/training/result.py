@@ -72,7 +72,8 @@ def check_output_path(output: Path) -> None:
     Raises:
         InvalidOptionError: there is a file or a directory of something else at `output`.
     """
-    if output.is_dir() and (not any(output.iterdir()) or (output / CONFIG_FILE).is_file()):
+    is_model = (output / CONFIG_FILE).is_file() and (output / WEIGHTS_FILE).is_file()
+    if is_model or (output.is_dir() and not any(output.iterdir())):
         return
     if output.exists():
         raise InvalidOptionError(f"{output} exists and is not a model; choose another output directory")

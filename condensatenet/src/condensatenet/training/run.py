@@ -97,7 +97,11 @@ class TrainingRun:
                     module.eval()
 
     def step(self, criterion: CondensateNetLoss, batch: Batch, learning_rate: float) -> Losses:
-        """Learn from one batch; a loss that is not finite changes nothing and is returned for the caller to act on."""
+        """Learn from one batch.
+
+        A loss that is not finite changes nothing and is returned for the caller to act on; nor does a finite loss whose
+        gradient is not.
+        """
         device = next(self.network.parameters()).device
         image, mask, flows = (tensor.to(device, non_blocking=True) for tensor in batch)
         for group in self.optimizer.param_groups:
@@ -109,9 +113,10 @@ class TrainingRun:
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(losses.total).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), _CLIP_NORM)
+            if self.scaler.is_enabled() or torch.isfinite(norm):  # the scaler leaves such steps out by itself
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
         return Losses(*(value.detach() for value in losses))
 
     @torch.no_grad()
