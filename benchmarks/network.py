@@ -1,6 +1,6 @@
 """Speed of the network: without the unused last encoder stage and with it, and of training against a plain loop.
 
-.venv/bin/python benchmarks/network.py [--rounds 15] [--training-rounds 3] [--networks full small]
+.venv/bin/python benchmarks/network.py [--rounds 9] [--training-rounds 2] [--networks full small]
 """
 
 from __future__ import annotations
@@ -156,9 +156,9 @@ def measure_training(names: list[str], rounds: int) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=15, help="turns that each network takes")
+    parser.add_argument("--rounds", type=int, default=9, help="turns that each network takes")
     parser.add_argument(
-        "--training-rounds", type=int, default=3, help=f"turns of {STEPS} steps that each training loop takes"
+        "--training-rounds", type=int, default=2, help=f"turns of {STEPS} steps that each training loop takes"
     )
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="which to measure")
     arguments = parser.parse_args()

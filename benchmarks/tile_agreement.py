@@ -1,6 +1,6 @@
 """Whether the tile size matters: AP@0.5 between instances found in tiles and in the whole frame.
 
-    .venv/bin/python benchmarks/tile_agreement.py [--model DIR] [--image FILE ...] [--frames 4] [--size 1024]
+    .venv/bin/python benchmarks/tile_agreement.py [--model DIR] [--image FILE ...] [--frames 8] [--size 1024]
 
 Real images are measured where they lie: ../shared/data/dense_nuclei_deeptile/sample.tif, or what --image names.
 """
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument(
         "--image", type=Path, nargs="+", help="real images (default: the dense nuclei, if they are there)"
     )
-    parser.add_argument("--frames", type=int, default=4, help="number of simulated frames")
+    parser.add_argument("--frames", type=int, default=8, help="number of simulated frames")
     parser.add_argument("--size", type=int, default=1024, help="side of a simulated frame in pixels")
     arguments = parser.parse_args()
     paths = arguments.image or [path for path in [DENSE_NUCLEI] if path.is_file()]

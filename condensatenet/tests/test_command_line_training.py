@@ -22,27 +22,13 @@ from condensatenet.files.images import write_labels
 EPOCHS = 8
 
 
-@pytest.fixture(scope="module")
-def start_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-
-    from condensatenet.files.model_directory import save_network
-    from condensatenet.network.model import CondensateNet
-    from condensatenet.network.variants import SMALL_NETWORK
-
-    torch.manual_seed(0)
-    directory = tmp_path_factory.mktemp("start_model")
-    save_network(directory, CondensateNet(SMALL_NETWORK), {})
-    return directory
-
-
 @pytest.fixture
-def command(start_model: Path, tmp_path: Path) -> list[str]:
+def command(model_path: Path, tmp_path: Path) -> list[str]:
     """A training on three small images, a second long."""
     data = tmp_path / "data"
     assert main(["simulate", "--output", str(data), "--count", "3", "--size", "64", "64", "--seed", "5"]) == 0
     folders = ["--images", str(data / "images"), "--labels", str(data / "labels"), "--output", str(tmp_path / "model")]
-    options = ["--model", str(start_model), "--patch-size", "32", "--batch-size", "32", "--epochs", str(EPOCHS)]
+    options = ["--model", str(model_path), "--patch-size", "32", "--batch-size", "32", "--epochs", str(EPOCHS)]
     return ["train", *folders, *options, "--device", "cpu"]
 
 

@@ -261,3 +261,27 @@ def test_properties_are_one_dictionary_per_instance() -> None:
     assert (first["centroid_y"], first["centroid_x"]) == (3.5, 6.0)
     assert extract_instance_properties(np.zeros((3, 3), np.int32)) == []
     assert "mean_intensity" not in extract_instance_properties(labels)[0]
+
+
+def two_centres(labels: np.ndarray, centres: list[tuple[int, int]]) -> np.ndarray:
+    """Return flows (2, H, W) of the foreground towards the nearest of two centres."""
+    rows, columns = np.mgrid[: labels.shape[0], : labels.shape[1]]
+    ways = np.stack([np.stack([y - rows, x - columns]) for y, x in centres]).astype(np.float32)
+    nearest = np.argmin(np.hypot(ways[:, 0], ways[:, 1]), axis=0)
+    way = np.take_along_axis(ways, nearest[None, None], axis=0)[0]
+    return way / np.maximum(np.hypot(way[0], way[1]), 1e-6) * (labels > 0)
+
+
+def test_merged_joins_a_disc_with_two_centres_and_keeps_touching_discs_apart() -> None:
+    rows, columns = np.mgrid[:64, :96]
+    disc = (np.hypot(rows - 32, columns - 40) < 20).astype(np.int32)
+    split = flow_to_instances(
+        disc.astype(np.float32), two_centres(disc, [(32, 36), (32, 44)]), max_size=5000, grouping="merged"
+    )
+    assert split.max() == 1
+    pair = disc + 2 * (np.hypot(rows - 32, columns - 79) < 20)
+    pair[pair == 3] = 1
+    touching = flow_to_instances(
+        (pair > 0).astype(np.float32), two_centres(pair, [(32, 40), (32, 79)]), max_size=5000, grouping="merged"
+    )
+    assert touching.max() == 2

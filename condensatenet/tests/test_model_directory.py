@@ -326,6 +326,8 @@ def test_model_is_found_by_path_and_by_name(
     assert find_model("mine") == models_dir / "mine"
     shutil.copytree(model_path, tmp_path / "mine", dirs_exist_ok=True)
     assert find_model("mine") == Path("mine")
+    (models_dir / "yours").mkdir()  # what an interrupted download leaves
+    shutil.copy(model_path / CONFIG_FILE, models_dir / "yours")
     with pytest.raises(ModelNotFoundError, match="no model 'yours'; there are: pretrained, mine"):
         find_model("yours")
 

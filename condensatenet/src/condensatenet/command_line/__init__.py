@@ -32,17 +32,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CondensateNetError as error:
         complain(str(error))
         return 2 if isinstance(error, (ValueError, FileNotFoundError)) else 1
-    except BrokenPipeError:
-        # The reader went away, as `head` does; Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader went away, as `head` does
+        _drop_unwritten_output()
         return _BROKEN_PIPE
     except OSError as error:
         complain(f"{error}. Check that there is space on the disk and that you may read and write there.")
+        _drop_unwritten_output()
         return 1
     except KeyboardInterrupt:
         complain("interrupted")
         return _INTERRUPTED
     return code
+
+
+def _drop_unwritten_output() -> None:
+    """Let go of what stdout cannot take: Python would complain once more when it closes it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _build_parser() -> argparse.ArgumentParser:

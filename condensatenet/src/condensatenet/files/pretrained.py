@@ -21,9 +21,8 @@ _PUBLISHED = ("condensatenet-v1", "condensatenet")
 def find_pretrained() -> Path:
     """Return the directory of the published model if it was downloaded, else that of the shipped small one."""
     for name in _PUBLISHED:
-        directory = MODELS_DIR / name
-        if (directory / CONFIG_FILE).is_file() and (directory / WEIGHTS_FILE).is_file():
-            return directory
+        if _is_complete(MODELS_DIR / name):
+            return MODELS_DIR / name
     return SHIPPED_MODEL
 
 
@@ -38,12 +37,16 @@ def find_model(source: str | os.PathLike[str] | None = None) -> Path:
     """
     if source is None or source == PRETRAINED:
         return find_pretrained()
-    # Any folder may be called like a model, so one that holds a model comes first.
-    places = (Path(source), MODELS_DIR / Path(source).name)
-    for directory in sorted(places, key=lambda place: not (place / CONFIG_FILE).is_file()):
-        if directory.is_dir():
-            return directory
-    downloaded = sorted(path.name for path in MODELS_DIR.glob("*/") if path.is_dir())
-    raise ModelNotFoundError(
-        f"there is no model {os.fspath(source)!r}; there are: {', '.join([PRETRAINED, *downloaded])}"
-    )
+    given, downloaded = Path(source), MODELS_DIR / Path(source).name
+    if (given / CONFIG_FILE).is_file():
+        return given
+    if _is_complete(downloaded):  # an interrupted download is none yet
+        return downloaded
+    if given.is_dir():  # comes last, because any folder may be called like a model
+        return given
+    names = sorted(path.name for path in MODELS_DIR.glob("*/") if _is_complete(path))
+    raise ModelNotFoundError(f"there is no model {os.fspath(source)!r}; there are: {', '.join([PRETRAINED, *names])}")
+
+
+def _is_complete(directory: Path) -> bool:
+    return (directory / CONFIG_FILE).is_file() and (directory / WEIGHTS_FILE).is_file()

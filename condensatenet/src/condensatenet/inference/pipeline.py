@@ -46,7 +46,7 @@ class SegmentationSettings:
         grouping: "merged" joins neighbouring end points and splits fewer objects; "exact" repeats the original
             CondensateNet.
         tile_size: side in pixels of the tiles in which large frames are computed; None computes any frame in one piece.
-        overlap: part of a tile (0 to 0.5) that it shares with the next one.
+        overlap: part of a tile (0 to 0.5) that it shares with the next one; at least 64 pixels are shared.
     """
 
     low_percentile: float = LOW_PERCENTILE

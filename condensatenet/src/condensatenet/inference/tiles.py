@@ -15,6 +15,9 @@ from condensatenet.network.variants import INPUT_MULTIPLE
 
 ProgressCallback = Callable[[float, str], None]
 SMALLEST_TILE = 128
+MIN_OVERLAP = 64
+"""Pixels that two tiles share at least: what lies nearer to a tile's border lacks surroundings to be judged by."""
+
 _TAPERS_PER_OVERLAP = 6  # widths of the sigmoid taper that fit into the overlap of two tiles
 
 
@@ -32,7 +35,7 @@ def predict_frame(
         network: in evaluation mode; the frame is computed on the device that it is on.
         image: float32 in [0, 1].
         tile_size: side of a tile in pixels; None computes the frame in one piece.
-        overlap: part of a tile (0 to below 0.5) that it shares with the next one.
+        overlap: part of a tile (0 to 0.5) that it shares with the next one; at least `MIN_OVERLAP` pixels are shared.
         progress_callback: called with the finished fraction and a message after each tile.
 
     Raises:
@@ -72,6 +75,7 @@ def _predict_tiles(
         if progress_callback:
             progress_callback(1.0, "tile 1 of 1")
         return outputs
+    overlap = min(max(overlap, MIN_OVERLAP / tile_size), 0.5)
     total = np.zeros((3, *image.shape), np.float32)
     weight = np.zeros(image.shape, np.float32)
     taper = blending_taper(tile_size, overlap)
