@@ -215,7 +215,7 @@ def test_only_writes_what_is_asked_for(segment: Callable[..., int], tmp_path: Pa
         ("grouping", "exact", {}, (64, 96)),
         ("tile_size", 96, {}, (96, 160)),
         ("tile_size", None, {"prob_threshold": 0.1}, (128, 1100)),
-        ("overlap", 0.4, {"tile_size": 96}, (96, 400)),
+        ("overlap", 0.45, {"tile_size": 256}, (64, 700)),
     ],
 )
 def test_segmentation_options_reach_the_pipeline(

@@ -259,6 +259,24 @@ def test_patches_fall_on_what_is_annotated() -> None:
         assert np.mean([(mask == 1).any() for mask in masks]) >= 0.8 * instances
 
 
+def test_most_patches_show_an_instance() -> None:
+    labels = np.zeros((600, 600), np.int32)
+    labels[100:110, 500:510], labels[400:412, 50:60] = 1, 2
+    dataset = prepare_training_data([labels + 5], [labels], 64, augment=False)
+    share = np.mean([(dataset[index][1] == 1).any() for index in range(len(dataset))])
+    assert 0.75 < share < 1
+
+
+def test_flows_are_of_what_is_known(frames: list[Frame]) -> None:
+    sample = dataset_of(frames[:1]).samples[0]
+    hidden = sample.labels.copy()
+    hidden[:, 40:80] = -1
+    dataset = CondensateNetDataset.from_samples([sample.with_labels(hidden)], patch_size=64, augment=False, seed=0)
+    assert sample.flows[:, hidden == -1].any()
+    for _, mask, flows in dataset:
+        assert not flows[:, mask[0] != 1].any()
+
+
 def test_images_that_nobody_annotated_are_left_out(frames: list[Frame]) -> None:
     unknown = (frames[0][0], np.full((96, 128), -1))
     dataset = dataset_of([unknown, frames[1], unknown], augment=False)

@@ -52,7 +52,8 @@ def test_a_fifth_of_the_images_is_held_out(count: int) -> None:
 
 
 def test_crowded_and_sparse_images_are_on_both_sides() -> None:
-    samples = [with_instances(number + 1, number) for number in range(30)]
+    order = np.random.default_rng(0).permutation(30).tolist()
+    samples = [with_instances(number + 1, number) for number in order]
     for seed in range(5):
         counts = sorted(count_instances(sample.labels) for sample in split_holdout(samples, seed).held_out)
         assert counts[0] <= 5 and counts[-1] >= 26

@@ -81,9 +81,9 @@ def test_grid_is_deeptiles() -> None:
 # ---- the blend
 
 
-@pytest.mark.parametrize(("tile_size", "overlap"), [(64, 0.1), (64, 0.5), (96, 0.25), (70, 0.3)])
+@pytest.mark.parametrize(("tile_size", "overlap"), [(64, 0.5), (160, 0.4), (201, 0.35), (128, 0.5)])
 def test_blend_is_deeptiles(network: CondensateNet, tile_size: int, overlap: float) -> None:
-    image = frame((150, 210))
+    image = frame((150, 270))
     tiled = deeptile.load(image).get_tiles((tile_size, tile_size), (overlap, overlap))
     # DeepTile stitches tiles of one size, so those at the far borders are filled up.
     outputs = np.empty(tiled.shape, object)
@@ -121,6 +121,17 @@ def test_seam_is_smooth() -> None:
     assert (step >= -1e-6).all()
     assert flows[1, 0, 0] < 0.01 and flows[1, 0, -1] > 1.5
     assert step.max() < 0.35 * (flows[1, 0, -1] - flows[1, 0, 0])
+
+
+@pytest.mark.parametrize(("tile_size", "least"), [(64, 0.5), (128, 0.5), (160, 0.4)])
+def test_tiles_share_at_least_64_pixels(network: CondensateNet, tile_size: int, least: float) -> None:
+    image = frame((60, 270))
+    expected = predict_frame(network, image, tile_size=tile_size, overlap=least)
+    for overlap in (0.0, 0.1, least):
+        found = predict_frame(network, image, tile_size=tile_size, overlap=overlap)
+        np.testing.assert_array_equal(found[1], expected[1])
+    if least < 0.5:
+        assert not np.array_equal(predict_frame(network, image, tile_size=tile_size, overlap=0.5)[1], expected[1])
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.001, 0.1, 0.5])
@@ -162,7 +173,7 @@ def test_whole_frame_goes_through_the_network_once() -> None:
 def test_progress_is_told_after_every_tile(network: CondensateNet) -> None:
     calls: list[tuple[float, str]] = []
     predict_frame(
-        network, frame((100, 150)), tile_size=64, overlap=0, progress_callback=lambda *call: calls.append(call)
+        network, frame((90, 110)), tile_size=64, overlap=0.5, progress_callback=lambda *call: calls.append(call)
     )
     assert [fraction for fraction, _ in calls] == pytest.approx([k / 6 for k in range(1, 7)])
     assert calls[1][1] == "tile 2 of 6"

@@ -233,11 +233,13 @@ def test_moving_the_threshold_changes_no_instance() -> None:
 
 def test_size_limits_are_widened_where_annotations_need_it() -> None:
     assert SizeLimits.of([disks()]) == SizeLimits(15, 600)
-    labels = np.zeros((90, 90), np.int32)
+    labels = np.zeros((60, 480), np.int32)
     labels[:40, :40] = 1
-    for number in range(9):
-        labels[60:62, 5 * number : 5 * number + 2] = number + 2
-    assert SizeLimits.of([annotate(labels, labels), disks()]) == SizeLimits(4, 3200)
+    for number, area in enumerate([1, *[6] * 5, *[12] * 54]):  # the smallest one may be a rest of an instance
+        labels[50, 8 * number : 8 * number + 6] = number + 2 if area > 1 else 0
+        labels[51, 8 * number : 8 * number + max(1, area - 6)] = number + 2 if area != 6 else 0
+    assert np.bincount(labels.ravel())[1:9].tolist() == [1600, 1, 6, 6, 6, 6, 6, 12]
+    assert SizeLimits.of([annotate(labels, labels)]) == SizeLimits(6, 3200)
     assert SizeLimits.of([annotate(labels, np.zeros_like(labels))]) == SizeLimits(15, 600)
 
 

@@ -27,7 +27,7 @@ from condensatenet.errors import InvalidImageError, InvalidLabelsError, InvalidO
 from condensatenet.evaluation import Evaluation, compare_table, evaluate_instances
 from condensatenet.figures import Panel, draw_overlay, draw_panels
 from condensatenet.files.atomic import atomic_write
-from condensatenet.files.images import _unlabelled_stem, find_images, pair_images_with_labels, read_image, read_labels
+from condensatenet.files.images import find_images, pair_images_with_labels, read_image, read_labels, unlabelled_stem
 from condensatenet.files.pretrained import PRETRAINED
 from condensatenet.inference.pipeline import CondensateNetPipeline
 
@@ -122,7 +122,7 @@ def _pair_label_masks(labels: Path, predictions: Path) -> list[tuple[Path, Path]
     sides: list[dict[str, Path]] = []
     for place in (labels, predictions):
         paths = find_images([place])
-        sides.append({_unlabelled_stem(path): path for path in paths})
+        sides.append({unlabelled_stem(path): path for path in paths})
         if len(sides[-1]) < len(paths):
             raise InvalidOptionError(f"two files in {place} are label masks of one name; keep one of each")
     truths, found = sides

@@ -26,7 +26,7 @@ from condensatenet.command_line.common import (
     say,
 )
 from condensatenet.errors import CondensateNetError, InvalidOptionError
-from condensatenet.files.images import Frame, _stem, find_images, read_frames, write_labels
+from condensatenet.files.images import Frame, file_stem, find_images, read_frames, write_labels
 from condensatenet.files.outlines import write_geojson, write_properties_csv
 from condensatenet.files.pretrained import PRETRAINED
 from condensatenet.inference.pipeline import CondensateNetPipeline
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     prefixes = name_prefixes(paths)
     if "labels" in kinds and not arguments.overwrite:
         _check_nothing_is_lost(
-            [prefix + _stem(path) for path, prefix in zip(paths, prefixes, strict=True)], arguments.output
+            [prefix + file_stem(path) for path, prefix in zip(paths, prefixes, strict=True)], arguments.output
         )
     work = _Work(load_pipeline(arguments.model, arguments.device, options), arguments.output, kinds)
     failed = []
@@ -152,7 +152,7 @@ def name_prefixes(paths: Sequence[Path]) -> list[str]:
     """
     groups = defaultdict(list)
     for path in paths:
-        groups[_stem(path).casefold()].append(path)
+        groups[file_stem(path).casefold()].append(path)
     prefixes = dict.fromkeys(paths, "")
     for group in groups.values():
         if len(group) > 1:
@@ -163,7 +163,7 @@ def name_prefixes(paths: Sequence[Path]) -> list[str]:
                 prefixes[path] = prefix if own.count(prefix) == 1 else f"{prefix}{path.suffix[1:].lower()}_"
     named: dict[str, Path] = {}
     for path, prefix in prefixes.items():
-        other = named.setdefault(f"{prefix}{_stem(path)}".casefold(), path)
+        other = named.setdefault(f"{prefix}{file_stem(path)}".casefold(), path)
         if other != path:
             raise InvalidOptionError(
                 f"the results of {other} and {path} would have equal names; segment one of them with another --output"

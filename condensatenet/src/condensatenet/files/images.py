@@ -45,7 +45,7 @@ def read_frames(path: str | Path) -> Iterator[Frame]:
         InvalidImageError: the file is missing, damaged, of an unknown type or in colour. A file that is damaged further
             back gives the planes before that first.
     """
-    stem = _stem(Path(path))
+    stem = file_stem(Path(path))
     for index, plane in enumerate(read_planes(path)):
         yield Frame(stem + plane.suffix, index, _intensities(plane, Path(path)))
 
@@ -126,14 +126,14 @@ def pair_images_with_labels(image_dir: str | Path, label_dir: str | Path) -> lis
     """
     images, masks = _list_folder(Path(image_dir)), _list_folder(Path(label_dir))
     if os.path.samefile(image_dir, label_dir):
-        masks = [path for path in masks if _unlabelled_stem(path) != _stem(path)]
-        images = [path for path in images if _unlabelled_stem(path) == _stem(path)]
-    by_name: dict[str, tuple[list[Path], list[Path]]] = {_stem(path): ([], []) for path in images}
+        masks = [path for path in masks if unlabelled_stem(path) != file_stem(path)]
+        images = [path for path in images if unlabelled_stem(path) == file_stem(path)]
+    by_name: dict[str, tuple[list[Path], list[Path]]] = {file_stem(path): ([], []) for path in images}
     for path in images:
-        by_name[_stem(path)][0].append(path)
+        by_name[file_stem(path)][0].append(path)
     for path in masks:
         # An image may itself be called `x_mask`: an equal name goes first.
-        name = _stem(path) if _stem(path) in by_name else _unlabelled_stem(path)
+        name = file_stem(path) if file_stem(path) in by_name else unlabelled_stem(path)
         by_name.setdefault(name, ([], []))[1].append(path)
     problems = []
     for own, others in by_name.values():
@@ -236,10 +236,12 @@ def _natural_order(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], str(path)
 
 
-def _stem(path: Path) -> str:
+def file_stem(path: Path) -> str:
+    """Return a file's name without its type (`cells` for `cells.ome.tif`)."""
     return re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)
 
 
-def _unlabelled_stem(path: Path) -> str:
-    stem = _stem(path)
+def unlabelled_stem(path: Path) -> str:
+    """Return the name of the image that a label mask belongs to (`cells` for `cells_labels.tif`)."""
+    stem = file_stem(path)
     return next((stem.removesuffix(suffix) for suffix in _LABEL_SUFFIXES if stem.endswith(suffix)), stem)
