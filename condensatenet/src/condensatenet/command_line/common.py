@@ -51,7 +51,7 @@ def add_segmentation_options(parser: argparse.ArgumentParser) -> None:
         ("min_size", int, f"smallest area in pixels of an instance ({learnt} {_DEFAULTS.min_size})"),
         ("max_size", int, f"largest area in pixels of an instance ({learnt} {_DEFAULTS.max_size})"),
         ("tile_size", int, f"side of the tiles of large images; 0 for no tiles (default: {_DEFAULTS.tile_size})"),
-        ("overlap", float, f"part of a tile that the next one shares, up to 0.5, at least 64 px (default: {_DEFAULTS.overlap})"),
+        ("overlap", float, f"part of a tile that the next one shares, at least 64 px (default: {_DEFAULTS.overlap})"),
         ("low_percentile", float, f"percentile of intensities that is black (default: {_DEFAULTS.low_percentile})"),
         ("high_percentile", float, f"percentile of intensities that is white (default: {_DEFAULTS.high_percentile})"),
     ):  # fmt: skip
