@@ -1,12 +1,12 @@
 """Accuracy on real images: train on some groups of a set of annotated images, report on the others, before and after.
 
-    .venv/bin/python benchmarks/accuracy.py nuclei --data ../shared/data --output /tmp/nuclei
-    .venv/bin/python benchmarks/accuracy.py nucleoli --data ../shared/data --output /tmp/nucleoli --train-groups A
+    .venv/bin/python benchmarks/accuracy.py nuclei --data ../shared/data --output results/nuclei_dsb
+    .venv/bin/python benchmarks/accuracy.py nucleoli --data ../shared/data --output results/nucleoli --train-groups A
 
 With --export the chosen groups are written as the folders images and labels instead, for the plain command line:
 
-    .venv/bin/python benchmarks/accuracy.py nuclei --data ../shared/data --output /tmp/nuclei --export
-    .venv/bin/condensatenet train --images /tmp/nuclei/images --labels /tmp/nuclei/labels --output /tmp/nuclei/model
+    .venv/bin/python benchmarks/accuracy.py nuclei --data ../shared/data --output results/nuclei_dsb --export
+    .venv/bin/condensatenet train --images results/nuclei_dsb/images --labels results/nuclei_dsb/labels --output results/nuclei_dsb/model
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class ImageSet:
 
 
 SETS = {
-    "nuclei": ImageSet("nuclei_dsb2018", "group", ("g256",), False, 100, 1e-3, 4, 256),
+    "nuclei": ImageSet("nuclei_dsb2018", "group", ("g256", "g512x640", "g520x348"), False, 100, 1e-3, 4, 256),
     "nucleoli": ImageSet("nucleoli_npm1", "overlap_group", ("C",), True, 100, 1e-3, 4, 256),
 }
 
