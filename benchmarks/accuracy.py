@@ -1,12 +1,12 @@
 """Accuracy on real images: train on some groups of a set of annotated images, report on the others, before and after.
 
-    .venv/bin/python benchmarks/accuracy.py nuclei --data ../shared/data --output results/nuclei_dsb
+    .venv/bin/python benchmarks/accuracy.py nuclei --data ../shared/data --output results/dsb
     .venv/bin/python benchmarks/accuracy.py nucleoli --data ../shared/data --output results/nucleoli --train-groups A
 
 With --export the chosen groups are written as the folders images and labels instead, for the plain command line:
 
-    .venv/bin/python benchmarks/accuracy.py nuclei --data ../shared/data --output results/nuclei_dsb --export
-    .venv/bin/condensatenet train --images results/nuclei_dsb/images --labels results/nuclei_dsb/labels --output results/nuclei_dsb/model
+    .venv/bin/python benchmarks/accuracy.py nuclei --data ../shared/data --output results/dsb --export
+    .venv/bin/condensatenet train --images results/dsb/images --labels results/dsb/labels --output results/dsb/model
 """
 
 from __future__ import annotations
