@@ -30,7 +30,7 @@ def main() -> None:
     """Train, measure, and say where to look."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "nuclei", help="folder for the results")
-    parser.add_argument("--epochs", type=int, default=30, help="passes over the training part (default: 30)")
+    parser.add_argument("--epochs", type=int, default=40, help="passes over the training part (default: 40)")
     arguments = parser.parse_args()
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
