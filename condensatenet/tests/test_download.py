@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from condensatenet.errors import DownloadError, InvalidOptionError
-from condensatenet.files import fetch
+from condensatenet.files import download, fetch
 from condensatenet.files.download import download_model
 
 REPO = "rajlab/condensatenet"
@@ -111,7 +111,7 @@ class Answer(BaseHTTPRequestHandler):
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.setattr(fetch, "RETRY_DELAYS_S", (0.01, 0.01, 0.01))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(download, "MODELS_DIR", tmp_path / "home" / "models")
     with Hub() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -133,7 +133,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_model_is_its_two_files_in_the_default_folder(hub: Hub, tmp_path: Path) -> None:
     reports: list[tuple[float, str]] = []
     folder = download_model(progress_callback=lambda fraction, message: reports.append((fraction, message)))
-    assert folder == tmp_path / "home" / ".condensatenet" / "models" / "condensatenet"
+    assert folder == tmp_path / "home" / "models" / "condensatenet"
     assert content(folder) == hub.files
     assert hub.requests == [("config.json", None), ("model.safetensors", None)]
     fractions = [fraction for fraction, _ in reports]

@@ -30,7 +30,7 @@ from condensatenet.files.model_directory import load_network
 from condensatenet.files.pretrained import PRETRAINED, find_model
 from condensatenet.inference.normalize import check_image
 from condensatenet.network.variants import INPUT_MULTIPLE
-from condensatenet.training.dataset import CondensateNetDataset, prepare_training_data
+from condensatenet.training.dataset import CondensateNetDataset, check_patch_size, prepare_training_data
 from condensatenet.training.result import REPORT_FILE, check_output_path
 from condensatenet.training.settings import TrainingSettings
 
@@ -140,8 +140,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         random_seed=arguments.seed,
     )
-    if arguments.patch_size < INPUT_MULTIPLE or arguments.patch_size % INPUT_MULTIPLE:
-        raise InvalidOptionError(f"patch_size must be a multiple of {INPUT_MULTIPLE}, not {arguments.patch_size}")
+    check_patch_size(arguments.patch_size)
     check_output_folder(arguments.output)
     check_output_path(arguments.output)
     find_model(arguments.model)

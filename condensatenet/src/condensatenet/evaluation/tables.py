@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from condensatenet.errors import InvalidOptionError
-from condensatenet.evaluation.metrics import Evaluation
+
+if TYPE_CHECKING:
+    from condensatenet.evaluation.metrics import Evaluation
 
 _COMPARED_THRESHOLDS = (0.5, 0.75)
 

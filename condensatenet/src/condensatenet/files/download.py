@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,9 +12,9 @@ from urllib.parse import urlsplit
 
 from condensatenet.errors import DownloadError, InvalidOptionError
 from condensatenet.files.fetch import ProgressCallback, fetch_file
-
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
-_MAX_HEADER_BYTES = 2**25
+from condensatenet.files.model_directory import CONFIG_FILE, WEIGHTS_FILE
+from condensatenet.files.pretrained import MODELS_DIR
+from condensatenet.files.safetensors_header import read_header
 
 
 def download_model(
@@ -51,8 +50,7 @@ def download_model(
     if urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname:
         raise InvalidOptionError(f"HF_ENDPOINT is {endpoint!r}; it must be an address such as https://huggingface.co.")
     report = progress_callback or _report_nothing
-    models = Path("~/.condensatenet/models").expanduser()
-    folder = models / repo_id.split("/")[1] if output_dir is None else Path(output_dir)
+    folder = MODELS_DIR / repo_id.split("/")[1] if output_dir is None else Path(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
@@ -69,22 +67,22 @@ def download_model(
 
 
 def _download_files(base_url: str, folder: Path, report: ProgressCallback) -> None:
-    config, weights = (folder / f"{name}.incomplete" for name in (_CONFIG, _WEIGHTS))
+    config, weights = (folder / f"{name}.incomplete" for name in (CONFIG_FILE, WEIGHTS_FILE))
     config.unlink(missing_ok=True)  # small: a rest of it is not worth resuming
-    config_remote = fetch_file(f"{base_url}/{_CONFIG}", config, lambda _, message: report(0.0, message))
+    config_remote = fetch_file(f"{base_url}/{CONFIG_FILE}", config, lambda _, message: report(0.0, message))
     _check(config, _read_json_object)
-    weights_remote = fetch_file(f"{base_url}/{_WEIGHTS}", weights, report)
-    _check(weights, _check_safetensors)
+    weights_remote = fetch_file(f"{base_url}/{WEIGHTS_FILE}", weights, report)
+    _check(weights, read_header)
     if len({config_remote.commit, weights_remote.commit} - {None}) > 1:
         raise DownloadError("The model was changed on the server during the download. Download it again.")
-    os.replace(weights, folder / _WEIGHTS)
-    os.replace(config, folder / _CONFIG)
+    os.replace(weights, folder / WEIGHTS_FILE)
+    os.replace(config, folder / CONFIG_FILE)
 
 
 def _check(path: Path, parse: Callable[[Path], object]) -> None:
     try:
         parse(path)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error) as error:
+    except (ValueError, RecursionError) as error:
         path.unlink()
         raise DownloadError(
             f"What the server sent as {path.name.removesuffix('.incomplete')} is none ({error}). It may be the login "
@@ -98,24 +96,11 @@ def _read_json_object(path: Path) -> None:
         raise ValueError("not a JSON object")
 
 
-def _check_safetensors(path: Path) -> None:
-    """Check that the table of tensors at the start parses and that the tensors fill the rest of the file exactly."""
-    with path.open("rb") as handle:
-        (length,) = struct.unpack("<Q", handle.read(8))
-        if length > _MAX_HEADER_BYTES:
-            raise ValueError("no safetensors header")
-        tensors = json.loads(handle.read(length))
-    tensors.pop("__metadata__", None)
-    end = 8 + length + max(tensor["data_offsets"][1] for tensor in tensors.values())
-    if end != path.stat().st_size:
-        raise ValueError(f"{path.stat().st_size} bytes instead of {end}")
-
-
 def _is_complete(folder: Path) -> bool:
     try:
-        _read_json_object(folder / _CONFIG)
-        _check_safetensors(folder / _WEIGHTS)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error):
+        _read_json_object(folder / CONFIG_FILE)
+        read_header(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, RecursionError):
         return False
     return True
 

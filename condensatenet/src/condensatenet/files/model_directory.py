@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condensatenet.errors import InvalidModelError, ModelNotFoundError
+from condensatenet.files.safetensors_header import read_header
 from condensatenet.network.variants import NetworkConfig
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _MAX_CONFIG_BYTES = 2**20
-_MAX_HEADER_BYTES = 2**25
-_PICKLE_STARTS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # PK: the zip that torch.save writes
 _FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _HUB_CODE = "rajlab/condensatenet--"
 _PUBLISHED_KEYS = {
@@ -81,7 +79,7 @@ def load_network(path: str | os.PathLike[str], device: str = "cpu") -> tuple[Con
 
     config = read_config(path)
     file = _existing(Path(path) / WEIGHTS_FILE)
-    header = _read_header(file)
+    header = read_header(file)
     with torch.device("meta"):
         network = CondensateNet(NetworkConfig.from_dict(config))
     _check_tensors(file, header, network.state_dict())
@@ -124,31 +122,6 @@ def _existing(file: Path) -> Path:
             hint = "; a pickled model (.bin, .pt, .pth) is not loaded, because it can run code"
         raise ModelNotFoundError(f"{file} is missing; a model directory holds {CONFIG_FILE} and {WEIGHTS_FILE}{hint}")
     return file
-
-
-def _read_header(file: Path) -> dict[str, Any]:
-    """Return the table of tensors of a safetensors file, checked against the file's size."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else _MAX_HEADER_BYTES + 1
-        if length > min(_MAX_HEADER_BYTES, size - 8):
-            if start.startswith(_PICKLE_STARTS):
-                raise InvalidModelError(f"{file}: a pickle, which can run code; only safetensors files are loaded")
-            raise InvalidModelError(f"{file}: truncated or not a safetensors file ({size} bytes); copy the model again")
-        try:
-            header = json.loads(stream.read(length))
-            header.pop("__metadata__", None)
-            end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-            if 8 + length + end != size:
-                raise InvalidModelError(
-                    f"{file}: truncated ({size} bytes instead of {8 + length + end}); copy the model again"
-                )
-        except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
-            if isinstance(error, InvalidModelError):
-                raise
-            raise InvalidModelError(f"{file}: not a safetensors file ({error}); copy the model again") from error
-    return header
 
 
 def _check_tensors(file: Path, header: dict[str, Any], expected: dict[str, Tensor]) -> None:

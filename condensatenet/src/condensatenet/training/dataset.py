@@ -113,6 +113,7 @@ class CondensateNetDataset:
                 f"there are {len(images)} images, {len(label_masks)} label masks and {len(ranges)} intensity ranges; "
                 "give one each"
             )
+        check_patch_size(patch_size)  # before the flow fields, which take a while
         samples = []
         for number, (image, labels, limits) in enumerate(zip(images, label_masks, ranges, strict=True), start=1):
             try:
@@ -132,8 +133,7 @@ class CondensateNetDataset:
         return dataset
 
     def _set(self, samples: Sequence[AnnotatedImage], patch_size: int, augment: bool, seed: int) -> None:
-        if not isinstance(patch_size, int) or patch_size < INPUT_MULTIPLE or patch_size % INPUT_MULTIPLE:
-            raise InvalidOptionError(f"patch_size must be a multiple of {INPUT_MULTIPLE}, not {patch_size!r}")
+        check_patch_size(patch_size)
         self.samples = [sample for sample in samples if (sample.labels != IGNORED).any()]
         if not self.samples:
             raise TrainingError("there is nothing to train on: no image has an annotated pixel")
@@ -199,6 +199,12 @@ def prepare_training_data(
     """Return the dataset for `train_model`: see `CondensateNetDataset` for the arguments and errors."""
     rng = np.random.default_rng(random_seed)
     return CondensateNetDataset(images, label_masks, patch_size, augment, rng, intensity_ranges=intensity_ranges)
+
+
+def check_patch_size(patch_size: int) -> None:
+    """Raise `InvalidOptionError` unless the side of a patch is a positive multiple of 32 pixels."""
+    if not isinstance(patch_size, int) or patch_size < INPUT_MULTIPLE or patch_size % INPUT_MULTIPLE:
+        raise InvalidOptionError(f"patch_size must be a multiple of {INPUT_MULTIPLE}, not {patch_size!r}")
 
 
 def _instance_centres(labels: NDArray[np.int32]) -> NDArray[np.intp]:
