@@ -1,15 +1,30 @@
 #!/usr/bin/env bash
-# Writes requirements/development.txt anew: run it after a change to development.in or to a package's dependencies.
+# Writes the locks in requirements/ anew: run it after a change to a .in file there or to a package's dependencies.
 # Versions already locked stay unless --upgrade (or --upgrade-package NAME) is given.
 #
-# The lock holds versions and hashes for every system and Python version, and never the address of an index, so that it
-# works with any mirror.
+# The locks hold versions and hashes for every system and Python version, and never the address of an index, so that they
+# work with any mirror.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-UV_CUSTOM_COMPILE_COMMAND="scripts/lock_requirements.sh" .venv/bin/uv pip compile --quiet "$@" \
-    --universal --python-version 3.10 --generate-hashes \
-    --no-emit-index-url --no-emit-find-links \
-    --excludes requirements/outside_lock.txt \
-    --output-file requirements/development.txt \
-    requirements/development.in ./*/pyproject.toml
+settings=$(.venv/bin/python scripts/settings_of_pip.py)
+eval "$settings"
+# Like pip, take the best version from all indexes, not only from the first that knows a package.
+export UV_INDEX_STRATEGY=unsafe-best-match
+export UV_PYTHON_DOWNLOADS=never # a Python of the oldest version is not needed to lock for it
+export UV_CUSTOM_COMPILE_COMMAND="scripts/lock_requirements.sh"
+
+lock() { # lock NAME [MORE SOURCES]
+    local name=$1
+    shift
+    .venv/bin/uv pip compile --quiet ${options[@]+"${options[@]}"} \
+        --universal --python-version 3.10 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links \
+        --excludes requirements/outside_lock.txt \
+        --output-file "requirements/$name.txt" \
+        "requirements/$name.in" "$@"
+}
+
+options=("$@")
+lock development ./*/pyproject.toml
+lock girder_server

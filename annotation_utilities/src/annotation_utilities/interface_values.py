@@ -54,7 +54,7 @@ def get_number(
     default: float,
     minimum: float | None = None,
     maximum: float | None = None,
-    integer: Literal[False] = False,
+    integer: bool = False,
 ) -> float: ...
 
 

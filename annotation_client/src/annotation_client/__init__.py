@@ -1,0 +1,1 @@
+"""Reads images and exchanges annotations with a NimbusImage (Girder) server."""

@@ -1,0 +1,104 @@
+"""Writes REGISTRY.md from the labels of the workers and the interfaces that they send to a server.
+
+.venv/bin/python scripts/write_registry.py           # after a change to a worker's fields or labels
+.venv/bin/python scripts/write_registry.py --check    # exit code 1 if REGISTRY.md is not up to date
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from annotation_client.connection import Connection, connect
+
+ROOT = Path(__file__).resolve().parent.parent
+REGISTRY = ROOT / "REGISTRY.md"
+SUCCESS, ENDED = 3, (3, 4, 5)
+HEADER = """# Workers
+
+Written by `scripts/write_registry.py` from the workers' labels and interfaces; do not edit.
+"""
+
+
+def main() -> None:
+    """Write the registry, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, running_workbench(Path(folder)) as connection:
+        text = describe_workers(connection)
+    if not arguments.check:
+        REGISTRY.write_text(text, encoding="utf-8")
+    elif not REGISTRY.exists() or REGISTRY.read_text(encoding="utf-8") != text:
+        sys.exit("REGISTRY.md is not up to date: run scripts/write_registry.py")
+
+
+@contextmanager
+def running_workbench(folder: Path) -> Iterator[Connection]:
+    """Start a workbench with this repository's workers and no models but those that ship."""
+    command = [sys.executable, "-m", "workbench", "serve", "--data", folder / "data", "--port", "0"]
+    process = subprocess.Popen([*command, "--workers", ROOT / "workers"], stdout=subprocess.DEVNULL)
+    try:
+        ready = folder / "data" / "server.json"
+        while not ready.exists():
+            if process.poll() is not None:
+                sys.exit("the workbench did not start")
+            time.sleep(0.05)
+        server = json.loads(ready.read_text(encoding="utf-8"))
+        yield connect(f"{server['url']}/api/v1", server["token"])
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def describe_workers(connection: Connection) -> str:
+    """Return the registry's text."""
+    available = connection.get("worker_interface/available")
+    sections = [HEADER]
+    for image, labels in sorted(available.items()):
+        rows = "\n".join(f"| `{name}` | {_cell(value)} |" for name, value in sorted(labels.items()))
+        sections.append(f"## {labels['interfaceName']}\n\n{labels['description']}. Image `{image}`.\n")
+        sections.append(f"| label | value |\n|---|---|\n{rows}\n")
+        sections.append(describe_interface(request_interface(connection, image)))
+    return "\n".join(sections)
+
+
+def request_interface(connection: Connection, image: str) -> dict[str, dict[str, Any]]:
+    """Let a worker send its interface and return it."""
+    (job,) = connection.post("worker_interface/request", {"image": image})
+    while job["status"] not in ENDED:
+        time.sleep(0.05)
+        job = connection.get(f"job/{job['_id']}")
+    if job["status"] != SUCCESS:
+        sys.exit(f"{image} did not send its interface:\n{''.join(job['log'])}")
+    fields: dict[str, dict[str, Any]] = connection.get("worker_interface", {"image": image})
+    return fields
+
+
+def describe_interface(interface: dict[str, dict[str, Any]]) -> str:
+    """Return the table of a worker's fields, in the order of the form."""
+    rows = []
+    for name, field in sorted(interface.items(), key=lambda entry: entry[1]["displayOrder"]):
+        values = f"{field['min']} to {field['max']}" if "min" in field else ", ".join(field.get("items", []))
+        default = field.get("default", "")
+        if field["type"] == "text" and field.get("noCache"):
+            default = "(made anew each time)"
+        unit = field.get("unit", "")
+        rows.append(f"| {name} | {field['type']} | {_cell(default)} | {values} | {unit} | {field.get('tooltip', '')} |")
+    return "| field | type | default | values | unit | |\n|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    main()
