@@ -52,7 +52,7 @@ def test_no_package_imports_a_worker_and_no_worker_the_workbench() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("package", [name for name in ALLOWED if name != "condensatenet"])
 def test_package_installs_alone(package: str, tmp_path: Path) -> None:
-    """In an environment without the rest of this repository, its modules and, with what it declares, its tests import."""
+    """Without the rest of this repository its modules can be imported, and its tests with what it declares for them."""
     python = tmp_path / "venv" / "bin" / "python"
     packages = [str(ROOT / name) for name in sorted(ALLOWED[package])] + [f"{ROOT / package}[test]"]
     lock = ROOT / "requirements" / "development.txt"

@@ -31,7 +31,7 @@ def read_header(file: Path) -> dict[str, Any]:
     try:
         header = json.loads(text)
         header.pop("__metadata__", None)
-        end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()))
+        end = 8 + length + max(tensor["data_offsets"][1] for tensor in header.values())
     except (ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
         raise InvalidModelError(f"{file}: not a safetensors file ({error}); copy the model again") from error
     if end != size:

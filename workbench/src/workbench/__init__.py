@@ -1,0 +1,1 @@
+"""A NimbusImage-compatible server for one machine: datasets, annotations, models, jobs."""

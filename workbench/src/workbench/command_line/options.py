@@ -1,0 +1,48 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+_DATA_VARIABLE = "WORKBENCH_DATA"
+_DEFAULT_DATA = "workbench_data"
+_DEFAULT_WORKERS = Path("workers")
+
+
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    """Add --data, the folder that everything is kept in."""
+    parser.add_argument(
+        "--data",
+        type=absolute_path,
+        default=absolute_path(os.environ.get(_DATA_VARIABLE) or _DEFAULT_DATA),
+        metavar="FOLDER",
+        help=f"where everything is kept (default: ${_DATA_VARIABLE}, else {_DEFAULT_DATA} in the current folder)",
+    )
+
+
+def add_workers_option(parser: argparse.ArgumentParser) -> None:
+    """Add --workers, the folders that tools are looked for in; see `worker_folders`."""
+    parser.add_argument(
+        "--workers",
+        type=absolute_path,
+        action="append",
+        metavar="FOLDER",
+        help="where the tools are: every workers.yaml below it is read; may be given several times "
+        f"(default: {_DEFAULT_WORKERS} in the current folder, if there is one)",
+    )
+
+
+def worker_folders(arguments: argparse.Namespace) -> list[Path]:
+    """Return the folders that --workers names."""
+    given: list[Path] | None = arguments.workers
+    return given if given is not None else [folder for folder in [_DEFAULT_WORKERS.absolute()] if folder.is_dir()]
+
+
+def absolute_path(text: str | Path) -> Path:
+    """Argument type: a path that is independent of the current folder."""
+    return Path(os.path.abspath(os.path.expanduser(text)))

@@ -1,0 +1,1 @@
+"""The HTTP side: the platform's routes over the store."""

@@ -1,0 +1,93 @@
+"""Routes of items."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from workbench.errors import RestError
+from workbench.server.endpoint import Call, list_response, load, route
+from workbench.server.files import send_file
+from workbench.server.folders import metadata_parameter
+from workbench.store.documents import Document
+
+
+def list_items(call: Call) -> Response:
+    """The items of a folder, or the one of a name."""
+    folder_id, name, paging = call.text("folderId"), call.text("name"), call.paging("lowerName")
+    if folder_id is None:
+        raise RestError(400, "Invalid search mode.")
+    call.store.folders.load(folder_id)
+    return list_response(
+        call.store.items.children(folder_id, name=name, paging=paging),
+        call.store.items.count_children(folder_id, name=name),
+    )
+
+
+def create_item(call: Call) -> Document:
+    """Makes an item without files."""
+    folder = load("folder", call.required_text("folderId"), call.store.folders.find)
+    return call.store.items.create(
+        folder["_id"],
+        call.required_text("name"),
+        description=call.text("description") or "",
+        meta=metadata_parameter(call),
+        reuse_existing=call.boolean("reuseExisting"),
+    )
+
+
+def get_item(call: Call) -> Document:
+    """An item."""
+    return call.item()
+
+
+def update_item(call: Call) -> Document:
+    """Changes name, description and metadata."""
+    item = call.item()
+    meta = metadata_parameter(call)
+    with call.store.database.write():
+        item = call.store.items.rename(
+            item["_id"], name=call.parameters.get("name"), description=call.parameters.get("description")
+        )
+        return call.store.items.set_metadata(item["_id"], meta) if meta else item
+
+
+def set_metadata(call: Call) -> Document:
+    """Merges the body into the metadata; a null removes its key."""
+    item = call.item()
+    changes = call.metadata_body()
+    return call.store.items.set_metadata(item["_id"], changes, allow_null=call.boolean("allowNull"))
+
+
+def delete_item(call: Call) -> dict[str, str]:
+    """Deletes an item with its files."""
+    item = call.item()
+    call.store.items.delete(item["_id"])
+    return {"message": f"Deleted item {item['name']}."}
+
+
+def list_files(call: Call) -> Response:
+    """The files of an item."""
+    item = call.item()
+    files = call.store.files.children(item["_id"], paging=call.paging("name"))
+    return list_response(files, call.store.files.count_children(item["_id"]))
+
+
+def download_item(call: Call) -> Response:
+    """The bytes of an item's only file."""
+    item = call.item()
+    files = call.store.files.children(item["_id"])
+    if len(files) != 1:
+        raise RestError(400, f"Item {item['name']} has {len(files)} files. Download them one by one.")
+    return send_file(call, files[0])
+
+
+ROUTES = [
+    route("GET", "item", list_items),
+    route("POST", "item", create_item),
+    route("GET", "item/{id}", get_item),
+    route("PUT", "item/{id}", update_item),
+    route("DELETE", "item/{id}", delete_item),
+    route("PUT", "item/{id}/metadata", set_metadata),
+    route("GET", "item/{id}/files", list_files),
+    route("GET", "item/{id}/download", download_item),
+]

@@ -1,0 +1,1 @@
+"""Everything the workbench remembers: documents in SQLite, contents of files beside it."""

@@ -1,0 +1,31 @@
+"""What several test files need: a server that is up for a whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from workbench_http import Http, served_store
+
+from workbench.store.store import Store
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Http]]:
+    """A store and a client of its server; a test makes its own folders in it."""
+    with served_store(tmp_path_factory.mktemp("workbench") / "data") as both:
+        yield both
+
+
+@pytest.fixture
+def http(served: tuple[Store, Http]) -> Http:
+    """A client that is logged in."""
+    return served[1]
+
+
+@pytest.fixture
+def stranger(served: tuple[Store, Http]) -> Iterator[Http]:
+    """A client with a wrong token."""
+    client = Http(served[1].port, "no-such-token")
+    with client.session:
+        yield client
