@@ -1,0 +1,263 @@
+"""CondensateNet segmentation: outlines the condensates at the chosen positions of a NimbusImage dataset."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import utils
+from annotation_client.connection import connect
+from annotation_client.utils import sendWarning
+from annotation_client.workers import UPennContrastWorkerPreviewClient
+from annotation_utilities.batch_argument_parser import batch_interface_fields
+from annotation_utilities.interface_values import get_number, get_required_select, get_select
+from worker_client import Progress, WorkerClient, WorkerError, run_worker
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from condensatenet import CondensateNetPipeline
+
+    Ring = list[tuple[float, float]]
+
+MODEL, MODEL_VERSION, GROUPING = "Model", "Model Version", "Instance Grouping"
+BAKED_OF_VERSION = {"condensatenet-v1": "condensatenet-v1", "condensatenet (original)": "condensatenet"}
+"""`Model Version` of tools that were saved before there was a `Model` field -> baked-in model."""
+
+NUMBERS: dict[str, dict[str, Any]] = {
+    "Probability Threshold": {
+        "default": 0.15,
+        "min": 0,
+        "max": 1,
+        "step": 0.01,
+        "tooltip": "Pixels with a higher probability belong to a condensate. Lower it to find fainter ones. "
+        "Models that you trained are adjusted to 0.15.",
+    },
+    "Min Size": {
+        "default": 15,
+        "min": 0,
+        "max": 1000,
+        "step": 1,
+        "unit": "pixels",
+        "tooltip": "Smaller objects are left out (area).",
+    },
+    "Max Size": {
+        "default": 600,
+        "min": 1,
+        "max": 100_000,
+        "step": 1,
+        "unit": "pixels",
+        "tooltip": "Larger objects are left out (area). Training ends with a message that says what your objects need.",
+    },
+    "Smoothing": {
+        "default": 0.3,
+        "min": 0,
+        "max": 10,
+        "step": 0.1,
+        "unit": "pixels",
+        "tooltip": "How far an outline may deviate from the pixels to have fewer corners. 0 keeps every pixel.",
+    },
+    "Padding": {
+        "default": 0,
+        "min": -20,
+        "max": 20,
+        "step": 0.5,
+        "unit": "pixels",
+        "tooltip": "Outlines are moved outwards by this much, or inwards if it is negative.",
+    },
+    "Tile Size": {
+        "default": 1024,
+        "min": 256,
+        "max": 2048,
+        "step": 32,
+        "unit": "pixels",
+        "tooltip": "Large images are computed in tiles of this size. Make it smaller if the memory does not suffice.",
+    },
+    "Tile Overlap": {
+        "default": 0.1,
+        "min": 0,
+        "max": 0.5,
+        "step": 0.05,
+        "tooltip": "Part of a tile that it shares with the next one.",
+    },
+}
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """The checked values of the interface.
+
+    Attributes:
+        model: name of the model, see `utils.resolve_model`.
+        smoothing: tolerance in pixels of the simplified outlines.
+        padding: distance in pixels by which outlines are moved outwards.
+        segmentation: options of `CondensateNetPipeline`.
+    """
+
+    model: str
+    smoothing: float
+    padding: float
+    segmentation: dict[str, Any]
+
+
+def interface(image: str, apiUrl: str, token: str) -> None:
+    """Send the fields of the tool to the server; the models are those that the user has now."""
+    connection = connect(apiUrl, token)
+    fields = {
+        MODEL: {
+            "type": "select",
+            "items": utils.model_names(connection),
+            "default": utils.PRETRAINED,
+            "required": True,
+            "noCache": True,
+            "displayOrder": 0,
+            "tooltip": "The pretrained network, or one that you trained with CondensateNet training.",
+        },
+        **batch_interface_fields(display_order=1),
+        **{
+            name: {"type": "number", **field, "displayOrder": order}
+            for order, (name, field) in enumerate(NUMBERS.items(), start=4)
+        },
+        GROUPING: {
+            "type": "select",
+            "items": ["merged", "exact"],
+            "default": "merged",
+            "required": True,
+            "displayOrder": 4 + len(NUMBERS),
+            "tooltip": "merged: fewer objects are split (recommended). exact: groups pixels as the original "
+            "CondensateNet does.",
+        },
+    }
+    UPennContrastWorkerPreviewClient(apiUrl=apiUrl, token=token).setWorkerImageInterface(image, fields)
+
+
+def compute(datasetId: str, apiUrl: str, token: str, params: dict[str, Any]) -> None:
+    """Find the condensates at every chosen position and upload their outlines, one position at a time."""
+    settings = read_settings(params["workerInterface"])
+    worker = WorkerClient(datasetId, apiUrl, token, params)
+    worker.validate_coordinates()
+    positions = worker.positions()
+    progress = Progress("Finding condensates")
+    progress(0, f"loading the model {settings.model}")
+    model = utils.resolve_model(worker.connection, settings.model)
+
+    from condensatenet import CondensateNetPipeline  # brings torch, seconds that a wrong value should not cost
+
+    pipeline = CondensateNetPipeline.from_local(model, **settings.segmentation)
+    if pipeline.device == "cpu":
+        print("No GPU: computing on the CPU.", flush=True)
+    warn_of_sizes(pipeline.config, settings)
+    found = 0
+    for number, position in enumerate(positions):
+
+        def report(fraction: float, message: str, number: int = number) -> None:
+            progress((number + fraction) / len(positions), f"position {number + 1} of {len(positions)}, {message}")
+
+        report(0, "loading the image")
+        image = worker.get_image(position["XY"], position["Z"], position["Time"], worker.channel)
+        outlines = find_outlines(pipeline, image, settings, report)
+        report(1, f"uploading {len(outlines):,} outlines")
+        found += worker.create_polygon_annotations(position, outlines)
+    place = "position" if len(positions) == 1 else "positions"
+    summary = f"{found:,} condensates at {len(positions)} {place}, found by the model {settings.model}"
+    progress(1, summary)
+    if not found:
+        sendWarning(
+            "No condensates were found. Lower the Probability Threshold, check Min Size and Max Size, or choose "
+            "another Channel or Model.",
+            title="Nothing found",
+        )
+
+
+def read_settings(values: dict[str, Any]) -> PredictSettings:
+    """Check the interface's values, those of tools that were saved with an earlier version included.
+
+    Raises:
+        InterfaceValueError, WorkerError: a value cannot be used; the text names its field.
+    """
+    numbers = {
+        name: get_number(
+            values,
+            name,
+            default=field["default"],
+            minimum=field["min"],
+            maximum=field["max"],
+            integer=isinstance(field["step"], int),
+        )
+        for name, field in NUMBERS.items()
+    }
+    if numbers["Min Size"] > numbers["Max Size"]:
+        raise WorkerError(
+            f"Min Size ({numbers['Min Size']}) is larger than Max Size ({numbers['Max Size']}), so that nothing can be "
+            "found. Change one of them."
+        )
+    return PredictSettings(
+        model=_read_model(values),
+        smoothing=numbers["Smoothing"],
+        padding=numbers["Padding"],
+        segmentation={
+            "prob_threshold": numbers["Probability Threshold"],
+            "min_size": numbers["Min Size"],
+            "max_size": numbers["Max Size"],
+            "tile_size": numbers["Tile Size"],
+            "overlap": numbers["Tile Overlap"],
+            "grouping": get_select(values, GROUPING, default="exact", allowed_values=["merged", "exact"]),
+        },
+    )
+
+
+def _read_model(values: dict[str, Any]) -> str:
+    if MODEL in values or MODEL_VERSION not in values:
+        return get_required_select(values.get(MODEL), MODEL)
+    version = get_required_select(values[MODEL_VERSION], MODEL_VERSION, list(BAKED_OF_VERSION))
+    if BAKED_OF_VERSION[version] in utils.baked_model_names():
+        return BAKED_OF_VERSION[version]
+    sendWarning(
+        f"{version} is not installed here, so the model {utils.PRETRAINED} is used. Make a new tool to choose a Model.",
+        title="Another model is used",
+    )
+    return utils.PRETRAINED
+
+
+def warn_of_sizes(config: Mapping[str, Any], settings: PredictSettings) -> None:
+    """Say so if a model was trained on objects that Min Size and Max Size leave out."""
+    smallest, largest = settings.segmentation["min_size"], settings.segmentation["max_size"]
+    learnt_smallest, learnt_largest = config.get("min_size", smallest), config.get("max_size", largest)
+    if learnt_smallest < smallest or learnt_largest > largest:
+        sendWarning(
+            f"The model {settings.model} was trained on objects of {learnt_smallest} to {learnt_largest} pixels, but "
+            f"Min Size is {smallest} and Max Size {largest}: smaller and larger ones are left out.",
+            title="Objects may be left out",
+        )
+
+
+def find_outlines(
+    pipeline: CondensateNetPipeline,
+    image: NDArray[np.generic],
+    settings: PredictSettings,
+    report: Callable[[float, str], None],
+) -> list[Ring]:
+    """Return one ring of (x, y) per condensate in an image (H, W), in pixel-corner coordinates.
+
+    A condensate in several parts is outlined by its largest one; one that padding left nothing of has no outline.
+    """
+    from annotation_utilities.geometry import (
+        geometry_to_polygon_coords,
+        labels_to_geometries,
+        pad_geometry,
+        simplify_geometry,
+    )
+
+    instances = pipeline.segment(image, progress_callback=report)
+    rings: list[Ring] = []
+    for geometry in labels_to_geometries(instances).values():
+        outline = simplify_geometry(pad_geometry(geometry, settings.padding), settings.smoothing)
+        rings += geometry_to_polygon_coords(outline, keep_largest_only=True)
+    return rings
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker(interface=interface, compute=compute, description=__doc__))
