@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def test_lock_has_versions_and_hashes_but_no_address() -> None:
-    lock = (REPOSITORY / "requirements" / "development.txt").read_text()
+@pytest.mark.parametrize("name", ["development", "girder_server"])
+def test_lock_has_versions_and_hashes_but_no_address(name: str) -> None:
+    lock = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
     assert "://" not in lock
     versions = re.findall(r"^[a-z0-9].*", lock, flags=re.MULTILINE)
     assert len(versions) > 50

@@ -36,7 +36,8 @@ VALUES: dict[str, dict[str, Any]] = {
 def frames(workbench: RunningWorkbench) -> str:
     """A dataset of 3 frames, the first one annotated."""
     rng = np.random.default_rng(8)
-    planes = [simulate_frame((128, 128), rng=rng) for _ in range(3)]
+    planes = [simulate_frame((128, 128), rng=rng) for _ in range(12)]
+    planes = sorted(planes, key=lambda plane: -int(plane[1].max()))[:3]
     dataset = workbench.import_array("to be stopped", np.stack([p.astype(np.uint16) for p, _ in planes]), "ZYX")
     workbench.annotate_labels(dataset, planes[0][1], "corrected")
     workbench.platform.annotate(dataset, "rectangle", [(0, 0), (128, 0), (128, 128), (0, 128)], "region")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import THIN_NETWORK, random_network
 from safetensors.torch import load_file, save_file
+from thin_network import THIN_NETWORK, random_network
 
 from condensatenet.errors import InvalidModelError, ModelNotFoundError
 from condensatenet.files import pretrained

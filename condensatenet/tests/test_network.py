@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import THIN_NETWORK, random_network
+from thin_network import THIN_NETWORK, random_network
 from torch import nn
 from torch.nn import functional
 

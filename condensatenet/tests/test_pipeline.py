@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import bumpy_image, random_network
+from thin_network import bumpy_image, random_network
 
 from condensatenet.errors import (
     CondensateNetError,

@@ -9,10 +9,10 @@ import deeptile
 import numpy as np
 import pytest
 import torch
-from conftest import random_network
 from deeptile.extensions.stitch import stitch_image
 from numpy.typing import NDArray
 from scipy.special import expit
+from thin_network import random_network
 
 from condensatenet.errors import OutOfMemoryError
 from condensatenet.inference import tiles

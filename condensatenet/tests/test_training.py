@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import THIN_NETWORK
+from thin_network import THIN_NETWORK
 
 from condensatenet.errors import InvalidOptionError, ModelNotFoundError, TrainingError, TrainingStopped
 from condensatenet.files.model_directory import load_network, save_network

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import bumpy_image, random_network
+from thin_network import bumpy_image, random_network
 from torch import Tensor
 
 from condensatenet.errors import InvalidOptionError, TrainingError, TrainingStopped

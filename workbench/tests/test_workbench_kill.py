@@ -29,7 +29,7 @@ print(listener.getsockname()[1], flush=True)
 config = uvicorn.Config(app, loop="asyncio", http="h11", ws="none", lifespan="off", log_level="error")
 uvicorn.Server(config).run(sockets=[listener])
 """
-KILLS = 5
+KILLS = 20
 BATCH = 40
 
 

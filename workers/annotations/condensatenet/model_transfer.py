@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,9 @@ def _download(gc: Connection, item: dict[str, Any], cache: Path, progress: Progr
     if file["size"] > MAX_ARCHIVE_BYTES:
         raise ModelStoreError(f"The model {name!r} is too large to be one ({file['size']:,} bytes).")
     # Only if the metadata belong to this content: the two are written one after the other.
-    sha256 = meta.get("sha256") if meta.get("describes") == _state(file) else None
+    sha256 = str(meta.get("sha256")) if meta.get("describes") == _state(file) else None
     folder_name = re.sub(r"[^\w .-]", "_", name).strip(" .")[:60] or "model"
-    if sha256 and (directory := _kept(cache, str(sha256), folder_name)):
+    if sha256 and (directory := _kept(cache, sha256, folder_name)):
         return directory
     cache.mkdir(parents=True, exist_ok=True)
     _forget_unused(cache)
@@ -115,7 +116,7 @@ def _place(cache: Path, sha256: str, name: str) -> Path:
 
 def _kept(cache: Path, sha256: str, name: str) -> Path | None:
     directory = _place(cache, sha256, name)
-    if not is_model(directory):
+    if not re.fullmatch("[0-9a-f]{64}", sha256) or not is_model(directory):
         return None
     os.utime(directory.parent)  # see _forget_unused
     return directory
@@ -135,8 +136,9 @@ def _keep(directory: Path, place: Path) -> Path:
 def _forget_unused(cache: Path) -> None:
     """Remove models that no job has used for a month, and what a killed job left."""
     for folder in cache.iterdir():
-        if time.time() - folder.stat().st_mtime > _DAYS_KEPT * 86400:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another job does the same, or has just finished
+            if time.time() - folder.stat().st_mtime > _DAYS_KEPT * 86400:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 # ---- to the server

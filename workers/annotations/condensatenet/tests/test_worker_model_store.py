@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -304,6 +306,34 @@ def test_a_replaced_model_is_fetched_and_the_old_copy_stays_for_jobs_that_use_it
         directories.append(download_girder_model(gc, name))
     assert directories[0] != directories[1]
     assert [contents(directory) for directory in directories] == [contents(tmp_path / "1"), contents(tmp_path / "2")]
+
+
+def test_copies_that_no_job_has_used_for_a_month_go(gc: Connection, tmp_path: Path, name: str) -> None:
+    upload_girder_model(gc, make_model(tmp_path / "1", seed=1), name)
+    old = download_girder_model(gc, name)
+    left_by_a_killed_job = old.parent.parent / ".partial-x"
+    left_by_a_killed_job.mkdir()
+    month_ago = time.time() - 31 * 86400
+    for folder in (old.parent, left_by_a_killed_job):
+        os.utime(folder, (month_ago, month_ago))
+    assert download_girder_model(gc, name) == old  # and so it is used again
+    upload_girder_model(gc, make_model(tmp_path / "2", seed=2), name)
+    new = download_girder_model(gc, name)
+    assert sorted(old.parent.parent.iterdir()) == sorted([old.parent, new.parent])
+    os.utime(old.parent, (month_ago, month_ago))
+    upload_girder_model(gc, make_model(tmp_path / "3", seed=3), name)
+    assert download_girder_model(gc, name).parent.parent == new.parent.parent
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_metadata_lead_to_no_other_directory(gc: Connection, tmp_path: Path, name: str, models_dir: Path) -> None:
+    item = upload_girder_model(gc, make_model(tmp_path / "model"), name)
+    (models_dir / "downloaded").mkdir(parents=True)
+    make_model(models_dir / "outside" / name, seed=2)
+    gc.addMetadataToItem(item["_id"], {"sha256": "../outside"})
+    with pytest.raises(ClientError, match="did not arrive as it was stored"):
+        download_girder_model(gc, name)
 
 
 def test_many_jobs_fetch_one_model_at_once(server: Server, gc: Connection, tmp_path: Path, name: str) -> None:
