@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from workbench_browser import (
     CHANNELS,
-    TOKEN,
     Bench,
     Browser,
     open_browser,
@@ -23,7 +22,7 @@ from workbench_browser import (
 
 skip_without_browser()
 
-FIELDS = {
+FIELDS: dict[str, dict[str, Any]] = {
     "Threshold": {"type": "number", "min": 0, "max": 1, "step": 0.01, "default": 0.15, "displayOrder": 2, "unit": "px"},
     "Notes": {
         "type": "notes",
@@ -159,12 +158,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, bench: Bench, dataset_id: str, tools: Tools) -> Iterator[Browser]:
-    """The list of tools, with nothing remembered of earlier tests; the browser must not complain."""
+    """The list of tools; the browser must not complain, and nothing is remembered for the next test."""
     tools.set_fields(FIELDS)
     tools.hold()
     bench.delete_all(dataset_id)
-    browser.open(f"{bench.url}/#token={TOKEN}")
-    browser.driver.execute_script("sessionStorage.clear()")
     browser.problems()
     browser.open_dataset(bench, dataset_id)
     browser.click("#tab-tools")
@@ -172,6 +169,7 @@ def page(browser: Browser, bench: Bench, dataset_id: str, tools: Tools) -> Itera
     yield browser
     tools.go_on()
     until(lambda: all(job["status"] in (3, 4, 5) for job in bench.ask("GET", "job", limit=0)), seconds=20)
+    browser.driver.execute_script("sessionStorage.clear()")
     assert browser.problems() == []
 
 
@@ -258,6 +256,7 @@ def test_every_field_arrives_as_the_platform_sends_it(page: Browser, tools: Tool
 
 
 def test_defaults_arrive_when_nothing_is_changed(page: Browser, tools: Tools) -> None:
+    page.choose("#channel", CHANNELS[1])
     open_tool(page, "plain")
     assert "Tags of the new outlines" not in page.text("form.tool")
     page.click("form.tool .primary")
@@ -311,7 +310,7 @@ def test_values_are_remembered_unless_they_are_no_longer_offered(page: Browser, 
 
 
 def test_a_tool_is_asked_again_only_if_its_fields_may_change(page: Browser, tools: Tools) -> None:
-    fields = {"Min Size": {"type": "number", "default": 1}}
+    fields: dict[str, dict[str, Any]] = {"Min Size": {"type": "number", "default": 1}}
     tools.set_fields(fields)
     open_tool(page, "plain")  # what is stored may have a field that must not be kept
     for is_fixed in (True, False):
@@ -350,7 +349,7 @@ def test_jobs_wait_run_and_are_cancelled(page: Browser, tools: Tools, bench: Ben
 
     count = "return performance.getEntriesByType('resource').filter(({name}) => name.includes('/api/v1/job')).length"
     before = page.driver.execute_script(count)
-    page.driver.execute_async_script("setTimeout(arguments[0], 2300)")
+    page.driver.execute_async_script("setTimeout(arguments[0], 1600)")
     assert page.driver.execute_script(count) == before  # nobody asks while nothing runs
 
 

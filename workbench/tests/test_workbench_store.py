@@ -19,7 +19,7 @@ from workbench.errors import DataFolderError, InvalidDocumentError
 from workbench.store import documents
 from workbench.store.contents import Contents
 from workbench.store.database import Database, new_id, new_ids
-from workbench.store.documents import Paging, check_depth, json_text, merge_metadata
+from workbench.store.documents import Paging, check_storable, json_text, merge_metadata
 from workbench.store.store import Store
 from workbench.store.tokens import Tokens
 
@@ -173,9 +173,9 @@ def test_what_json_cannot_hold_is_refused() -> None:
     deep: list[object] = []
     for _ in range(documents.MAX_DEPTH - 1):
         deep = [deep]
-    check_depth(deep)
+    check_storable(deep)
     with pytest.raises(InvalidDocumentError, match="deep"):
-        check_depth({"a": deep})
+        check_storable({"a": deep})
     with pytest.raises(InvalidDocumentError, match="finite"):
         json_text({"a": [float("inf")]})
     for _ in range(100_000):

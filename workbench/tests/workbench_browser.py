@@ -98,7 +98,7 @@ class Bench:
     def import_images(self, path: Path, name: str) -> str:
         """Import with the command line, and return the dataset's identifier."""
         output = run_workbench("import", str(path), "--name", name, "--data", str(self.data))
-        return output.split("\t")[0]
+        return output.partition("\t")[0]
 
     def annotations(self, dataset_id: str) -> list[dict[str, Any]]:
         """Return all annotations of a dataset, in the order of their making."""
@@ -175,11 +175,12 @@ class Browser:
         self.driver.get("about:blank")
         self.driver.get(address)
 
-    def open_dataset(self, bench: Bench, dataset_id: str) -> None:
-        """Open a dataset, and wait for its image and outlines."""
+    def open_dataset(self, bench: Bench, dataset_id: str) -> Browser:
+        """Open a dataset, wait for its image and outlines, and return this browser."""
         self.open(f"{bench.url}/#/dataset/{dataset_id}&token={TOKEN}")
         self.wait_for_image()
         until(lambda: "outline" in self.text("#outline-state").replace("Loading outlines", ""))
+        return self
 
     def wait_for_image(self) -> None:
         """Wait until the image of what was chosen last is shown."""

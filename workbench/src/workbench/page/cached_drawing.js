@@ -29,7 +29,7 @@ export class CachedDrawing {
    */
   draw(context, camera) {
     clearTimeout(this._timer);
-    const density = context.canvas.width / camera.view.width;
+    const density = window.devicePixelRatio || 1;
     if (this._kept?.density !== density) this._kept = null;
     if (this._kept && !this._isSharp(camera) && this._kept.cost > SLOW_MS) {
       this._timer = setTimeout(() => {

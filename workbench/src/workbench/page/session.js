@@ -18,14 +18,7 @@ export function token() {
 
 /** @param {string} text the token, or the whole address that holds it */
 export function keepToken(text) {
-  const given = text.trim().replace(/^.*token=/, "");
-  let plain = given;
-  try {
-    plain = decodeURIComponent(given); // an address cannot hold every character as it is
-  } catch {
-    // It holds a "%" of its own.
-  }
-  sessionStorage.setItem(KEY, plain);
+  sessionStorage.setItem(KEY, text.trim().replace(/^.*token=/, ""));
 }
 
 /** Forget a token that the server does not accept. */

@@ -40,7 +40,7 @@ export class ToolForm {
     });
     this._form.addEventListener("change", () => this._keepValues());
     this._showPlace = () => {
-      find(this._form, ".place-text").textContent = placeText(view);
+      find(this._form, ".place-text").textContent = tool.hasTags ? placeText(view) : "";
     };
     view.addEventListener("place", this._showPlace);
     this._showPlace();

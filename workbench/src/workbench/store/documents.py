@@ -67,17 +67,19 @@ def json_text(value: Any) -> str:
         raise InvalidDocumentError("The data is nested too deeply.") from error
 
 
-def check_depth(value: Any, levels: int = MAX_DEPTH) -> None:
-    """Refuse what is nested so deeply that it could not be read again.
+def check_storable(value: Any, levels: int = MAX_DEPTH) -> None:
+    """Refuse what is nested so deeply that it could not be read again, and integers that no database holds.
 
     Raises:
-        InvalidDocumentError: there are more levels of arrays and objects.
+        InvalidDocumentError: there are more levels of arrays and objects, or an integer has more than 64 bits.
     """
     if isinstance(value, (dict, list)):
         if levels == 0:
             raise InvalidDocumentError("The data is nested too deeply.")
         for part in value.values() if isinstance(value, dict) else value:
-            check_depth(part, levels - 1)
+            check_storable(part, levels - 1)
+    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise InvalidDocumentError("The data holds an integer that does not fit into 64 bits.")
 
 
 def is_id(text: str) -> bool:
@@ -100,9 +102,9 @@ def merge_metadata(meta: Document, changes: Document, *, allow_null: bool = Fals
     """Give metadata with changes: a null removes its key, unless nulls are allowed as values.
 
     Raises:
-        InvalidDocumentError: a key is one that the platform's database cannot hold, or a value is nested too deeply.
+        InvalidDocumentError: a key or a value is one that the platform's database cannot hold.
     """
-    check_depth(changes)
+    check_storable(changes)
     for key in changes:
         if not key:
             raise InvalidDocumentError("Key names must not be empty.")

@@ -158,7 +158,7 @@ def _mime_type(name: str) -> str:
 
 
 def _document(row: sqlite3.Row) -> Document:
-    return {
+    document = {
         "_id": row["id"],
         "_modelType": "file",
         "name": row["name"],
@@ -168,5 +168,6 @@ def _document(row: sqlite3.Row) -> Document:
         "exts": [extension.lower() for extension in row["name"].split(".")[1:]],
         "creatorId": row["creator_id"],
         "created": row["created"],
-        "updated": row["updated"],
     }
+    # The platform's files have no such date until they are renamed, so nothing that runs there may count on it.
+    return document if row["updated"] == row["created"] else {**document, "updated": row["updated"]}

@@ -7,7 +7,7 @@ import sqlite3
 from typing import Any
 
 from workbench.store.database import Database, new_id
-from workbench.store.documents import Document, check_depth, json_text
+from workbench.store.documents import Document, check_storable, json_text
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS interfaces (
@@ -35,7 +35,7 @@ class Interfaces:
         Raises:
             InvalidDocumentError: it holds what could not be read again.
         """
-        check_depth(interface)
+        check_storable(interface)
         text = json_text(interface)
         with self._database.write() as connection:
             row: sqlite3.Row = connection.execute(

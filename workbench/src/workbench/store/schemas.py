@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from workbench.errors import InvalidDocumentError
-from workbench.store.documents import MAX_INTEGER, Document, check_depth, is_id
+from workbench.store.documents import MAX_INTEGER, Document, check_storable, is_id
 
 SHAPES = ("point", "line", "polygon", "rectangle")
 ANNOTATION_FIELDS = frozenset({"name", "coordinates", "tags", "channel", "location", "shape", "datasetId", "color"})
@@ -59,7 +59,7 @@ def check_connection(data: Any) -> None:
     """
     if type(data) is not dict:
         raise _must("", "be object")
-    check_depth(data)
+    check_storable(data)
     _check_required(data, _REQUIRED_OF_CONNECTION)
     if "label" in data and type(data["label"]) is not str:
         raise _must(".label", "be string")
