@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import requests
+from PIL import Image
 
 MISSING = "(missing)"
 MINE, WRONG, OTHER, NONE = "mine", "wrong", "other", "none"  # whose token a request carries
-HEADERS = ("girder-total-count", "content-range", "accept-ranges", "content-disposition")
+HEADERS = ("girder-total-count", "content-range", "accept-ranges")
 
 _TIMEOUT_S = 30
 _ID = re.compile(r"\b[0-9a-f]{24}\b")
@@ -72,7 +75,11 @@ class Server:
     def comparable(self, response: requests.Response) -> dict[str, Any]:
         """Give an answer without what is different each time: identifiers, dates."""
         kind = response.headers.get("content-type", "").partition(";")[0]
-        content = self._nameless(response.json()) if kind == "application/json" else response.content
+        content: Any = response.content
+        if kind == "application/json" or (not response.ok and content[:1] == b"{"):
+            content = self._nameless(response.json())
+        elif kind in ("image/png", "image/tiff") and "accept-ranges" not in response.headers:
+            content = _pixels(content)
         headers = {name: response.headers[name] for name in HEADERS if name in response.headers}
         return {"status": response.status_code, "kind": kind, "headers": headers, "content": content}
 
@@ -101,10 +108,21 @@ class TwoServers:
         """Give the same servers, to keep identifiers that nobody else sees."""
         return TwoServers(*(replace(server, ids=dict(server.ids)) for server in (self.girder, self.workbench)))
 
-    def differences(self, ask: Ask) -> dict[str, tuple[Any, Any]]:
-        """Send a request to both and give what differs, by its place in the answer: (Girder's, the workbench's)."""
-        pairs = [(server, server.answer(ask)) for server in (self.girder, self.workbench)]
-        return dict(_differences("", *(server.comparable(response) for server, response in pairs)))
+    def compare(self, ask: Ask) -> tuple[int, dict[str, tuple[Any, Any]]]:
+        """Send a request to both.
+
+        Returns:
+            Girder's status, and what differs by its place in the answer: (Girder's, the workbench's).
+        """
+        one, other = (server.comparable(server.answer(ask)) for server in (self.girder, self.workbench))
+        return one["status"], dict(_differences("", one, other))
+
+
+def _pixels(image: bytes) -> Any:
+    if not image:
+        return []
+    with Image.open(io.BytesIO(image)) as picture:
+        return np.asarray(picture).tolist()
 
 
 def _differences(place: str, left: Any, right: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:

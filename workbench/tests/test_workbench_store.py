@@ -176,6 +176,9 @@ def test_what_json_cannot_hold_is_refused() -> None:
     check_storable(deep)
     with pytest.raises(InvalidDocumentError, match="deep"):
         check_storable({"a": deep})
+    check_storable([documents.MAX_INTEGER, -documents.MAX_INTEGER])
+    with pytest.raises(InvalidDocumentError, match="64 bits"):
+        check_storable({"a": [documents.MAX_INTEGER + 1]})
     with pytest.raises(InvalidDocumentError, match="finite"):
         json_text({"a": [float("inf")]})
     for _ in range(100_000):
