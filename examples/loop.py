@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "results", help="folder for the results")
     parser.add_argument("--port", type=int, default=8080, help="of the workbench (default: 8080)")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # so that the workbench ends, too
     cache = ROOT / ".cache"
     if arguments.sample == "nuclei":
         sample = sample_frames.nuclei(cache / "nuclei_sample")
@@ -228,7 +229,6 @@ def draw_comparison(
 
 def wait_for_interrupt() -> None:
     """Return at Ctrl-C or SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     try:
         while True:
             time.sleep(3600)

@@ -92,7 +92,8 @@ def describe_interface(interface: dict[str, dict[str, Any]]) -> str:
         if field["type"] == "text" and field.get("noCache"):
             default = "(made anew each time)"
         unit = field.get("unit", "")
-        rows.append(f"| {name} | {field['type']} | {_cell(default)} | {values} | {unit} | {field.get('tooltip', '')} |")
+        cells = (name, field["type"], default, values, unit, field.get("tooltip", ""))
+        rows.append(f"| {' | '.join(map(_cell, cells))} |")
     return "| field | type | default | values | unit | |\n|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
 
 

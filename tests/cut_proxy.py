@@ -1,4 +1,4 @@
-"""A TCP proxy that can break a connection for good, as a cable does that is pulled out."""
+"""A TCP proxy that breaks connections, as a cable does that is pulled out, and joins them again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 class CutProxy:
-    """Forwards a local port to a server until `cut` is called.
+    """Forwards a local port to a server; after `cut` until `join` it refuses everything.
 
     Attributes:
         api_url: the server's address through the proxy.
@@ -19,13 +19,12 @@ class CutProxy:
     def __init__(self, api_url: str) -> None:
         parts = urlsplit(api_url)
         self._target = (parts.hostname or "127.0.0.1", parts.port or 80)
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self._connections: list[socket.socket] = []
-        self._is_cut = False
-        self.api_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}{parts.path}"
+        self._port = 0
+        self.join()
+        self.api_url = f"http://127.0.0.1:{self._port}{parts.path}"
 
     def __enter__(self) -> CutProxy:
-        threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(
@@ -35,16 +34,21 @@ class CutProxy:
 
     def cut(self) -> None:
         """Close every connection and refuse new ones."""
-        self._is_cut = True
         for connection in (self._listener, *self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
-    def _accept(self) -> None:
-        while not self._is_cut:
+    def join(self) -> None:
+        """Forward again, at the same port."""
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
             try:
-                near, _ = self._listener.accept()
+                near, _ = listener.accept()
                 far = socket.create_connection(self._target)
             except OSError:
                 return

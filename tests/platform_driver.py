@@ -16,6 +16,7 @@ from annotation_client.connection import Connection, connect
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = ROOT / "workers" / "annotations" / "condensatenet"
+ONE_CORE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 IMAGES = {kind: f"annotations/condensatenet_{kind}:latest" for kind in ("predict", "train")}
 
 
@@ -84,7 +85,8 @@ class Platform:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(WORKERS), "OMP_NUM_THREADS": "1", **environment},
+            env={**os.environ, "PYTHONPATH": str(WORKERS), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+            | environment,
         )
 
     def run_worker(

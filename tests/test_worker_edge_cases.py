@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
 import tarfile
 import time
 from typing import Any
@@ -135,8 +136,8 @@ def test_malformed_outline_costs_only_itself_and_an_old_name_is_made_new(
     for _ in range(2):
         finished = workbench.platform.compute("train", frames, {**TRAIN, "New Model Name": old_default})
         assert finished.exit_code == 0, finished.trouble
-        assert any("1 shapes were left out" in text for text in finished.texts("warning"))
-        assert "AP@0.5" in finished.texts("warning")[-1] and "No GPU" in finished.output
+        assert any("1 outline left out" in text for text in finished.texts("warning"))
+        assert "AP@0.5" in finished.texts("warning")[-1] and "No GPU" in finished.texts("warning")[1]
     defaults = [name for name in model_names(workbench.platform) if name.startswith("condensatenet-20")]
     assert len(defaults) == 2 and old_default in defaults
 
@@ -183,25 +184,44 @@ def test_unknown_dataset(workbench: RunningWorkbench) -> None:
     assert finished.exit_code == 1 and len(finished.texts("error")) == 1
 
 
-@pytest.mark.parametrize("kind", ["predict", "train"])
-def test_server_gone_in_mid_run(workbench: RunningWorkbench, frames: str, kind: str) -> None:
-    """The connection is cut for good as soon as the network is at work."""
-    values: dict[str, Any] = (
-        {**PREDICT, "Tile Size": 256} if kind == "predict" else {**TRAIN, "New Model Name": "cut off"}
-    )
+def test_server_gone_in_mid_prediction(workbench: RunningWorkbench, frames: str) -> None:
+    """The connection is cut for good while the network is at work on the first of two slices."""
     with CutProxy(workbench.platform.api_url) as proxy:
         platform = Platform(proxy.api_url, workbench.platform.token)
-        parameters = tool_parameters(kind, frames, values, tags=["cut off"])
+        parameters = tool_parameters("predict", frames, {**PREDICT, "Batch Z": "all"}, tags=["cut off"])
         began = time.monotonic()
-        process = platform.start_worker(kind, "compute", parameters, frames)
-        assert process.stdout is not None
-        while "No GPU" not in process.stdout.readline():
-            assert process.poll() is None
+        process = platform.start_worker("predict", "compute", parameters, frames)
+        wait_for_line(process, "loading the image")
         proxy.cut()
         finished = finish(process, began)
     assert finished.exit_code == 1
     assert "cannot be reached" in finished.error or "broke" in finished.error
-    assert "cut off" not in model_names(workbench.platform)
+    assert workbench.platform.annotations.getAnnotationsByDatasetId(frames, tags=["cut off"]) == []
+
+
+def test_server_away_at_the_end_of_training_does_not_cost_the_model(workbench: RunningWorkbench, frames: str) -> None:
+    with CutProxy(workbench.platform.api_url) as proxy:
+        platform = Platform(proxy.api_url, workbench.platform.token)
+        parameters = tool_parameters("train", frames, {**TRAIN, "New Model Name": "waited for"})
+        began = time.monotonic()
+        process = platform.start_worker("train", "compute", parameters, frames)
+        wait_for_line(process, "epoch")
+        proxy.cut()
+        wait_for_line(process, "waiting to save the model")
+        assert "waited for" not in model_names(workbench.platform)
+        proxy.join()
+        finished = finish(process, began)
+    assert finished.exit_code == 0, finished.trouble
+    assert "waited for" in model_names(workbench.platform)
+
+
+def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+    """Read what a worker prints up to a line with this text."""
+    assert process.stdout is not None
+    while line := process.stdout.readline():
+        if text in line:
+            return
+    raise AssertionError(f"the worker ended without saying {text!r}")
 
 
 def imported(module: str, finished: Finished) -> bool:

@@ -242,7 +242,7 @@ class UPennContrastDataset:
         if values is None:
             first, second = np.percentile(self.frame(xy, z, time, channel), (low, high))
             return float(first), float(second)
-        self._check_bands()
+        self.check_grey()
         frame = self.coordinatesToFrameIndex(xy, z, time, channel)
         counts = self._counts_of_server(frame, *values)
         if counts is None:
@@ -303,7 +303,7 @@ class UPennContrastDataset:
         return pixels
 
     def _fetch(self, parameters: Document) -> NDArray[Any]:
-        self._check_bands()
+        self.check_grey()
         path = f"item/{self.datasetId}/tiles/region"
         response = self.client.sendRestRequest("GET", path, parameters, jsonResp=False)
         array = load_array(response.content)
@@ -313,7 +313,8 @@ class UPennContrastDataset:
             raise DatasetError(_COLOUR_IMAGE)
         return array
 
-    def _check_bands(self) -> None:
+    def check_grey(self) -> None:
+        """Raise `DatasetError` if the image has several values per pixel, such as RGB."""
         if (self.tiles.get("bandCount") or 1) != 1:
             raise DatasetError(_COLOUR_IMAGE)
 

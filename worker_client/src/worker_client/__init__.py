@@ -12,19 +12,18 @@ from worker_client.errors import Stopped, WorkerError
 from worker_client.progress import Progress, update_progress
 
 if TYPE_CHECKING:
-    from worker_client.worker_client import WorkerClient
+    from worker_client.worker_client import WorkerClient, check_parameters
 
 __version__ = "0.1.0"
 
-__all__ = ["Progress", "Stopped", "WorkerClient", "WorkerError", "run_worker", "update_progress"]
+__all__ = ["Progress", "Stopped", "WorkerClient", "WorkerError", "check_parameters", "run_worker", "update_progress"]
 
 
 def __getattr__(name: str) -> Any:
     # The client is imported when it is first used: an interface request does without it, and a stop signal that
     # arrives while a worker is starting finds `run_worker` listening earlier.
-    if name == "WorkerClient":
-        from worker_client.worker_client import WorkerClient
+    if name in ("WorkerClient", "check_parameters"):
+        from worker_client import worker_client
 
-        globals()[name] = WorkerClient
-        return WorkerClient
+        return getattr(worker_client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -54,7 +54,7 @@ class WorkerClient:
             WorkerError: the parameters are incomplete.
             DatasetError: the dataset has no image that can be read.
         """
-        _check_parameters(params)
+        check_parameters(params)
         self.datasetId = datasetId
         self.tile: Mapping[str, Any] = params["tile"]
         self.channel = get_channel({"Channel": params["channel"]}, "Channel", channel_count=_ANY_CHANNEL)
@@ -301,7 +301,8 @@ class WorkerClient:
         return {index for index, _ in result.rejected}
 
 
-def _check_parameters(params: Mapping[str, Any]) -> None:
+def check_parameters(params: Mapping[str, Any]) -> None:
+    """Raise `WorkerError` unless the parameters hold all that the platform sends with a tool."""
     missing = [name for name in _REQUIRED if name not in params]
     wrong = [name for name in ("tile", "workerInterface") if not isinstance(params.get(name, {}), Mapping)]
     if missing or wrong:

@@ -76,7 +76,7 @@ def validate_model_name(name: str) -> str:
         raise ModelStoreError(
             f"The model name {name[:20]!r}... is too long. Use at most {MAX_NAME_CHARACTERS} characters."
         )
-    if name.casefold() in (PRETRAINED, *PUBLISHED_MODELS):
+    if name.casefold() in (PRETRAINED, *PUBLISHED_MODELS, *map(str.casefold, baked_model_names())):
         raise ModelStoreError(f"{name!r} is the name of a model that comes with CondensateNet. Choose another name.")
     return name
 

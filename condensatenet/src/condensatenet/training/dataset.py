@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,23 +38,30 @@ class AnnotatedImage:
         image: (H, W) float32 in [0, 1].
         labels: (H, W) int32; -1 where nobody annotated.
         flows: (2, H, W) float32 of the complete instances, also where `labels` was set to -1 later.
+        group: images of one group may show the same objects, such as slices of one stack; None is a group of its own.
     """
 
     image: NDArray[np.float32]
     labels: NDArray[np.int32]
     flows: NDArray[np.float32]
+    group: int | None = None
 
     def with_labels(self, labels: NDArray[np.int32]) -> AnnotatedImage:
         """Return the same image and flows under other labels."""
-        return AnnotatedImage(self.image, labels, self.flows)
+        return replace(self, labels=labels)
 
     def crop(self, rows: slice, columns: slice) -> AnnotatedImage:
         """Return a part of the image."""
-        return AnnotatedImage(self.image[rows, columns], self.labels[rows, columns], self.flows[:, rows, columns])
+        return AnnotatedImage(
+            self.image[rows, columns], self.labels[rows, columns], self.flows[:, rows, columns], self.group
+        )
 
 
 def annotate(
-    image: ArrayLike, label_mask: ArrayLike, intensity_range: tuple[float, float] | None = None
+    image: ArrayLike,
+    label_mask: ArrayLike,
+    intensity_range: tuple[float, float] | None = None,
+    group: int | None = None,
 ) -> AnnotatedImage:
     """Check and normalise an image and its label mask, and compute the flow field.
 
@@ -63,6 +70,7 @@ def annotate(
         label_mask: (H, W) whole numbers: 0 background, 1 and up instances, -1 not annotated.
         intensity_range: intensities that become 0 and 1, for a crop those of its frame; the image's own percentiles by
             default.
+        group: see `AnnotatedImage`.
 
     Raises:
         InvalidImageError, InvalidLabelsError: the image or the labels cannot be trained on.
@@ -73,7 +81,7 @@ def annotate(
         raise InvalidLabelsError(
             f"the label mask has shape {labels.shape}, its image {normalized.shape}; they must be equal"
         )
-    return AnnotatedImage(normalized, labels, labels_to_flows(labels))
+    return AnnotatedImage(normalized, labels, labels_to_flows(labels), group)
 
 
 class CondensateNetDataset:
@@ -92,6 +100,8 @@ class CondensateNetDataset:
         rng: source of the dataset's random seed; a fixed seed by default.
         intensity_ranges: for each image the intensities (low, high) that become 0 and 1, or None for its own
             percentiles.
+        groups: for each image the number of its group, or None: images of one group may show the same objects, so that
+            none of them is held out while another one is trained on, where that can be avoided.
 
     Raises:
         InvalidImageError, InvalidLabelsError, InvalidOptionError: with the number of the image that is at fault.
@@ -106,18 +116,21 @@ class CondensateNetDataset:
         rng: np.random.Generator | None = None,
         *,
         intensity_ranges: Sequence[tuple[float, float] | None] | None = None,
+        groups: Sequence[int | None] | None = None,
     ) -> None:
         ranges = [None] * len(images) if intensity_ranges is None else intensity_ranges
-        if not len(images) == len(label_masks) == len(ranges):
+        groups = [None] * len(images) if groups is None else groups
+        if not len(images) == len(label_masks) == len(ranges) == len(groups):
             raise InvalidOptionError(
-                f"there are {len(images)} images, {len(label_masks)} label masks and {len(ranges)} intensity ranges; "
-                "give one each"
+                f"there are {len(images)} images, {len(label_masks)} label masks, {len(ranges)} intensity ranges and "
+                f"{len(groups)} groups; give one each"
             )
         check_patch_size(patch_size)  # before the flow fields, which take a while
         samples = []
-        for number, (image, labels, limits) in enumerate(zip(images, label_masks, ranges, strict=True), start=1):
+        given = zip(images, label_masks, ranges, groups, strict=True)
+        for number, (image, labels, limits, group) in enumerate(given, start=1):
             try:
-                samples.append(annotate(image, labels, limits))
+                samples.append(annotate(image, labels, limits, group))
             except CondensateNetError as error:
                 raise type(error)(f"image {number} of {len(images)}: {error}") from error
         seed = int((rng or np.random.default_rng(0)).integers(2**32))
@@ -195,10 +208,13 @@ def prepare_training_data(
     random_seed: int = 42,
     *,
     intensity_ranges: Sequence[tuple[float, float] | None] | None = None,
+    groups: Sequence[int | None] | None = None,
 ) -> CondensateNetDataset:
     """Return the dataset for `train_model`: see `CondensateNetDataset` for the arguments and errors."""
     rng = np.random.default_rng(random_seed)
-    return CondensateNetDataset(images, label_masks, patch_size, augment, rng, intensity_ranges=intensity_ranges)
+    return CondensateNetDataset(
+        images, label_masks, patch_size, augment, rng, intensity_ranges=intensity_ranges, groups=groups
+    )
 
 
 def check_patch_size(patch_size: int) -> None:

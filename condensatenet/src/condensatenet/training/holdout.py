@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +31,13 @@ class Split:
 def split_holdout(samples: Sequence[AnnotatedImage], seed: int) -> Split:
     """Hold out about a fifth: whole images where there are enough of them, else a strip at one side of each image.
 
-    Images are drawn evenly over their numbers of instances, so that crowded and sparse ones are on both sides. A strip
-    is separated from the rest by a gap; pixels of the other side, of the gap, and of instances that lie on both sides
-    of the strip's border count as not annotated. Where there are too few instances for either, nothing is held out.
+    Images of one group are held out together. They are drawn evenly over their numbers of instances, so that crowded
+    and sparse ones are on both sides. A strip is separated from the rest by a gap; pixels of the other side, of the
+    gap, and of instances that lie on both sides of the strip's border count as not annotated. Where there are too few
+    instances for either, nothing is held out.
     """
-    counts = [count_instances(sample.labels) for sample in samples]
+    groups = _groups(samples)
+    counts = [sum(count_instances(sample.labels) for sample in group) for group in groups]
     with_instances = [i for i in np.argsort(counts, kind="stable").tolist() if counts[i]]
     if len(with_instances) >= MIN_IMAGES:
         share = min(round(HELD_OUT_SHARE * len(with_instances)), MAX_IMAGES)
@@ -43,12 +45,25 @@ def split_holdout(samples: Sequence[AnnotatedImage], seed: int) -> Split:
         chosen = {with_instances[int((k + offset) * len(with_instances) / share)] for k in range(share)}
         held_out_instances = sum(counts[i] for i in chosen)
         if min(held_out_instances, sum(counts) - held_out_instances) >= MIN_INSTANCES:
+            held_out = [sample for i in sorted(chosen) for sample in groups[i]]
             return Split(
-                train=[sample for i, sample in enumerate(samples) if i not in chosen],
-                held_out=[samples[i] for i in sorted(chosen)],
-                description=f"{len(chosen)} of {len(samples)} images ({held_out_instances} instances) were held out",
+                train=[sample for i, group in enumerate(groups) if i not in chosen for sample in group],
+                held_out=held_out,
+                description=f"{len(held_out)} of {len(samples)} images ({held_out_instances} instances) were held out",
             )
-    return _split_strips(samples)
+    split = _split_strips(samples)
+    if split.held_out and len(groups) < len(samples):
+        note = "slices or time points of one position are on both sides, so that the score may be too good"
+        return replace(split, description=f"{split.description}; {note}")
+    return split
+
+
+def _groups(samples: Sequence[AnnotatedImage]) -> list[list[AnnotatedImage]]:
+    groups: dict[tuple[str, int], list[AnnotatedImage]] = {}
+    for number, sample in enumerate(samples):
+        key = ("alone", number) if sample.group is None else ("group", sample.group)
+        groups.setdefault(key, []).append(sample)
+    return list(groups.values())
 
 
 def count_instances(labels: NDArray[np.int32]) -> int:

@@ -245,6 +245,7 @@ def _identify(settings: TrainingSettings, dataset: CondensateNetDataset, network
     for sample in dataset.samples:
         digest.update(np.ascontiguousarray(sample.image).data)
         digest.update(np.ascontiguousarray(sample.labels).data)
+        digest.update(repr(sample.group).encode())
     return {
         **asdict(settings),
         "patch_size": dataset.patch_size,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import utils
 from annotation_client.connection import connect
+from annotation_client.errors import DatasetError
 from annotation_client.utils import sendWarning
 from annotation_client.workers import UPennContrastWorkerPreviewClient
 from annotation_utilities.batch_argument_parser import batch_interface_fields
 from annotation_utilities.interface_values import get_number, get_required_select, get_select
-from worker_client import Progress, WorkerClient, WorkerError, run_worker
+from worker_client import Progress, WorkerClient, WorkerError, check_parameters, run_worker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,10 +137,11 @@ def interface(image: str, apiUrl: str, token: str) -> None:
 
 def compute(datasetId: str, apiUrl: str, token: str, params: dict[str, Any]) -> None:
     """Find the condensates at every chosen position and upload their outlines, one position at a time."""
+    check_parameters(params)
     settings = read_settings(params["workerInterface"])
     worker = WorkerClient(datasetId, apiUrl, token, params)
     worker.validate_coordinates()
-    positions = worker.positions()
+    positions = existing_positions(worker)
     progress = Progress("Finding condensates")
     progress(0, f"loading the model {settings.model}")
     model = utils.resolve_model(worker.connection, settings.model)
@@ -222,14 +224,40 @@ def _read_model(values: dict[str, Any]) -> str:
     return utils.PRETRAINED
 
 
+def existing_positions(worker: WorkerClient) -> list[dict[str, int]]:
+    """Return the chosen positions; combinations of XY, Z and Time that the dataset lacks are left out with a warning.
+
+    Raises:
+        DatasetError: it lacks all of them, or its images have several values per pixel.
+    """
+    dataset = worker.datasetClient
+    dataset.check_grey()
+    existing, problem = [], None
+    for position in worker.positions():
+        try:
+            dataset.coordinatesToFrameIndex(position["XY"], position["Z"], position["Time"], worker.channel)
+        except DatasetError as error:
+            problem = error
+        else:
+            existing.append(position)
+    if problem and not existing:
+        raise problem
+    if problem:
+        missing = len(worker.positions()) - len(existing)
+        sendWarning(f"{missing:,} of the chosen positions have no image in this channel.", title="Positions left out")
+    return existing
+
+
 def warn_of_sizes(config: Mapping[str, Any], settings: PredictSettings) -> None:
-    """Say so if a model was trained on objects that Min Size and Max Size leave out."""
-    smallest, largest = settings.segmentation["min_size"], settings.segmentation["max_size"]
-    learnt_smallest, learnt_largest = config.get("min_size", smallest), config.get("max_size", largest)
-    if learnt_smallest < smallest or learnt_largest > largest:
+    """Say so if a model was made for other sizes than Min Size and Max Size let through."""
+    chosen = settings.segmentation
+    smallest, largest = (
+        chosen[name] if config.get(name) is None else config[name] for name in ("min_size", "max_size")
+    )
+    if smallest < chosen["min_size"] or largest > chosen["max_size"]:
         sendWarning(
-            f"The model {settings.model} was trained on objects of {learnt_smallest} to {learnt_largest} pixels, but "
-            f"Min Size is {smallest} and Max Size {largest}: smaller and larger ones are left out.",
+            f"The model {settings.model} was made for objects of other sizes: it works best with a Min Size of at most "
+            f"{smallest} and a Max Size of at least {largest} pixels.",
             title="Objects may be left out",
         )
 

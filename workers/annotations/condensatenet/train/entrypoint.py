@@ -6,20 +6,26 @@ import json
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import requests
+from girder_client import HttpError
+
 import utils
 from annotation_client.annotations import UPennContrastAnnotationClient
-from annotation_client.connection import connect
+from annotation_client.connection import Connection, connect
+from annotation_client.errors import UploadError
 from annotation_client.tiles import UPennContrastDataset
 from annotation_client.utils import sendProgress, sendWarning
 from annotation_client.workers import UPennContrastWorkerPreviewClient
 from annotation_utilities.interface_values import get_channel, get_number, get_required_select, get_tags, get_text
-from worker_client import Progress, WorkerError, run_worker
+from worker_client import Progress, WorkerError, check_parameters, run_worker
 
 if TYPE_CHECKING:
     from training_set import Selection, TrainingSet
@@ -29,6 +35,8 @@ ANNOTATION_TAG, REGION_TAG = "Annotation Tag", "Region Tag"
 EPOCHS, LEARNING_RATE, PATCH_SIZE = "Epochs", "Learning Rate", "Patch Size"
 PATCH_MULTIPLE = 32
 TITLE = "CondensateNet training"
+WAIT_FOR_SERVER_S = 600.0  # with a trained model in hand
+PAUSE_S = 20.0
 
 NUMBERS: dict[str, dict[str, Any]] = {
     EPOCHS: {
@@ -40,7 +48,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     },
     LEARNING_RATE: {
         "default": 0.0001,
-        "min": 0.000001,
+        "min": 0.00001,
         "max": 0.01,
         "step": 0.00001,
         "tooltip": "0.0001 changes a model gently. Use 0.001 if your images look quite different from what it knows.",
@@ -109,31 +117,31 @@ def interface(image: str, apiUrl: str, token: str) -> None:
 
 def compute(datasetId: str, apiUrl: str, token: str, params: dict[str, Any]) -> None:
     """Collect what the user marked, train, and put the model into the user's folder."""
+    check_parameters(params)
     settings = read_settings(params["workerInterface"])
     progress = Progress(TITLE)
-    progress(0, "reading annotations")
+    progress(0, f"loading the model {settings.initial_model}")
     dataset = UPennContrastDataset(apiUrl, token, datasetId)
+    dataset.check_grey()
     channel = get_channel(params["workerInterface"], CHANNEL, channel_count=dataset.channel_count)
     connection = dataset.client
-    name = unique_name(settings.name, utils.model_names(connection))
+    start_model = utils.resolve_model(connection, settings.initial_model)
+    progress(0.01, "reading annotations")
     training_set = read_training_set(
         dataset, UPennContrastAnnotationClient(apiUrl, token), datasetId, settings, channel, progress
     )
-    progress(0.04, f"loading the model {settings.initial_model}")
-    start_model = utils.resolve_model(connection, settings.initial_model)
     with tempfile.TemporaryDirectory(prefix="condensatenet-") as folder:
-        model = train(training_set, start_model, Path(folder) / name, settings, progress)
+        model = train(training_set, start_model, Path(folder) / "model", settings, progress)
         report = json.loads((model / "training_report.json").read_text(encoding="utf-8"))
-        progress(0.95, f"saving the model {name}")
-        utils.upload_girder_model(connection, model, name, base_model=settings.initial_model)
-    regions = "region" if training_set.region_count == 1 else "regions"
+        name = save_model(connection, model, settings, progress)
+    helped = report["improved"] is not False
+    use = "choose it as Model in CondensateNet segmentation (Reload worker shows it)"
     message = (
-        f"{report['message']} Trained with {training_set.instance_count:,} annotations in "
-        f"{training_set.region_count:,} {regions}. The model {name} is saved: choose it as Model in CondensateNet "
-        "segmentation (Reload worker shows it)."
+        f"{report['message']} Used {_count(training_set.instance_count, 'annotation')} in "
+        f"{_count(training_set.region_count, 'region')}. The model {name} is saved{f': {use}' if helped else ''}."
     )
     progress(1, message)
-    sendWarning(message, title="Training finished")
+    sendWarning(message, title="Training finished" if helped else "Training did not help")
 
 
 def read_settings(values: dict[str, Any]) -> TrainSettings:
@@ -178,9 +186,34 @@ def new_default_name() -> str:
 
 
 def unique_name(name: str, existing: list[str]) -> str:
-    """Return another name for an old default that was stored with a tool and is taken; else the user's own choice."""
-    is_default = re.fullmatch(r"condensatenet-\d{4}-\d\d-\d\d-\d{6}", name)
-    return new_default_name() if is_default and name in existing else name
+    """Return a new name for a default that is taken, such as one stored with a tool; else the user's choice."""
+    if not re.fullmatch(r"condensatenet-\d{4}-\d\d-\d\d-\d{6}(-\d+)?", name) or name not in existing:
+        return name
+    default = new_default_name()
+    candidates = chain([default], (f"{default}-{number}" for number in count(2)))
+    return next(candidate for candidate in candidates if candidate not in existing)
+
+
+def save_model(connection: Connection, model: Path, settings: TrainSettings, progress: Progress) -> str:
+    """Upload the model and return its name; a server that is away for a while does not cost the training.
+
+    Raises:
+        HttpError, requests.RequestException, UploadError: the server does not take it, or stays away.
+    """
+    deadline = time.monotonic() + WAIT_FOR_SERVER_S
+    while True:
+        try:
+            name = unique_name(settings.name, utils.model_names(connection))
+            progress(0.95, f"saving the model {name}")
+            utils.upload_girder_model(connection, model, name, base_model=settings.initial_model)
+        except (requests.RequestException, UploadError) as error:
+            refused = isinstance(error, HttpError) and error.status not in (429, 502, 503, 504)
+            if refused or time.monotonic() > deadline:
+                raise
+            progress(0.95, "the server cannot be reached; waiting to save the model")
+            time.sleep(PAUSE_S)
+        else:
+            return name
 
 
 def read_training_set(
@@ -202,20 +235,17 @@ def read_training_set(
         documents_with_tags(client, dataset_id, ("polygon", "rectangle"), settings.region_tags),
         documents_with_tags(client, dataset_id, ("polygon",), settings.annotation_tags),
     )
+    _warn_left_out(selection.malformed, "outline", "fewer than three corners, or no area")
+    _warn_left_out(selection.regions_with_annotation_tag, "annotation", "it has the Region Tag, too")
     check_selection(selection, settings)
 
     def report(done: int, positions: int) -> None:
         progress(0.01 + 0.03 * done / positions, f"reading the image, position {done + 1} of {positions}")
 
     training_set = collect_samples(dataset, selection, channel, report)
-    for count, text in (
-        (selection.malformed, "are no usable outlines (fewer than three corners, or no area)"),
-        (training_set.without_annotations, "hold no annotation with the Annotation Tag"),
-        (training_set.outside, "lie outside the image, or at a position that this dataset does not have"),
-    ):
-        if count:
-            kind = "shapes" if text.startswith("are") else "regions"
-            sendWarning(f"{count:,} {kind} were left out: they {text}.", title="Left out of training")
+    _warn_left_out(training_set.repeated, "annotation", "another one outlines the same object")
+    _warn_left_out(training_set.without_annotations, "region", "no annotation with the Annotation Tag inside")
+    _warn_left_out(training_set.outside, "region", "outside the image, or at a position that the dataset lacks")
     if not training_set.instance_count:
         raise WorkerError(
             f"None of the {selection.region_count:,} regions can be used. A region must lie on the image and hold "
@@ -242,15 +272,16 @@ def documents_with_tags(
 
 def check_selection(selection: Selection, settings: TrainSettings) -> None:
     """Raise `WorkerError` if there is no region, or no annotation at the position of one."""
+    usable = "usable " if selection.malformed else ""
     if not selection.region_count:
         raise WorkerError(
-            f"No rectangle or polygon has the Region Tag {_quoted(settings.region_tags)}. Draw one around each part in "
-            "which every object is outlined, and give it this tag."
+            f"No {usable}rectangle or polygon has the Region Tag {_quoted(settings.region_tags)}. Draw one around each "
+            "part in which every object is outlined, and give it this tag."
         )
     if not selection.annotation_count:
         raise WorkerError(
-            f"No polygon has the Annotation Tag {_quoted(settings.annotation_tags)} at the XY, Z and Time of a region. "
-            "Give the corrected outlines this tag, or choose another one."
+            f"No {usable}polygon has the Annotation Tag {_quoted(settings.annotation_tags)} at the XY, Z and Time of a "
+            "region. Give the corrected outlines this tag, or choose another one."
         )
 
 
@@ -263,7 +294,7 @@ def train(
 
     device = get_device()
     if device == "cpu":
-        print("No GPU: training on the CPU, which takes longer.", flush=True)
+        sendWarning("No GPU: training on the CPU, which takes longer.", title="No GPU")
     progress(0.05, f"preparing {training_set.instance_count:,} annotations")
     samples = training_set.samples
     dataset = prepare_training_data(
@@ -271,6 +302,7 @@ def train(
         [sample.labels for sample in samples],
         settings.patch_size,
         intensity_ranges=[sample.intensity_range for sample in samples],
+        groups=[sample.position for sample in samples],
     )
 
     def report(fraction: float, message: str) -> None:
@@ -286,6 +318,15 @@ def train(
         progress_callback=report,
     )
     return output
+
+
+def _warn_left_out(number: int, what: str, reason: str) -> None:
+    if number:
+        sendWarning(f"{_count(number, what)} left out: {reason}.", title="Left out of training")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _quoted(tags: list[str]) -> str:
