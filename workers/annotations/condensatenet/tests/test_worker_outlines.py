@@ -99,8 +99,7 @@ def test_the_outlines_give_the_mask_back(values: NDArray[np.int8]) -> None:
         expected[filled[number]] = number
     rings = outlines(mask)
     assert len(rings) == mask.max()
-    height, width = mask.shape
-    assert np.array_equal(drawn(rings, (height, width)), expected)
+    assert np.array_equal(drawn(rings, (len(mask), len(mask[0]))), expected)
 
 
 @pytest.mark.parametrize("padding", [0.5, 1, 2.5, -0.5, -1, -2.5])

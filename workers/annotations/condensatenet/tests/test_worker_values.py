@@ -288,6 +288,19 @@ def test_limits_of_a_training_are_accepted_and_what_is_beyond_is_refused(name: s
         train.read_settings({**TRAIN_VALUES, name: beyond})
 
 
+def test_typed_and_unrounded_numbers_of_a_training_are_understood() -> None:
+    values = {
+        "Epochs": 20.7,
+        "Learning Rate": " 1e-3 ",
+        "Patch Size": "192",
+        "New Model Name": 7,
+        "Annotation Tag": "a",
+    }
+    found = train.read_settings({**TRAIN_VALUES, **values})
+    assert (found.epochs, found.learning_rate, found.patch_size) == (21, 0.001, 192)
+    assert (found.name, found.annotation_tags) == ("7", ["a"])
+
+
 def test_a_tag_cannot_mark_both_regions_and_objects() -> None:
     with pytest.raises(WorkerError, match='"b" is both an Annotation Tag and a Region Tag'):
         train.read_settings({**TRAIN_VALUES, "Annotation Tag": ["a", "b"], "Region Tag": ["b", "c"]})
@@ -301,14 +314,14 @@ def test_the_patch_size_is_the_nearest_multiple_of_32(capsys: pytest.CaptureFixt
     found = train.read_settings({**TRAIN_VALUES, "Patch Size": size})
     assert type(found.patch_size) is int
     assert found.patch_size % 32 == 0 and 128 <= found.patch_size <= 512
-    assert abs(found.patch_size - size) <= 16
+    assert abs(found.patch_size - round(size)) <= 16
     output = capsys.readouterr().out
-    if found.patch_size == size:
+    if found.patch_size == round(size):
         assert output == ""
     else:
         message = json.loads(output)
         assert message["title"] == "Patch Size was rounded"
-        assert f"{found.patch_size} is used instead of {size:g}." in message["warning"]
+        assert f"{found.patch_size} is used instead of {round(size)}." in message["warning"]
 
 
 # ---- names of new models

@@ -164,7 +164,7 @@ def collect_samples(
 def without_repetitions(outlines: list[BaseGeometry]) -> list[BaseGeometry]:
     """Leave out outlines that share more than half of their common area with a larger one: the same object again."""
     ordered = sorted(outlines, key=lambda outline: (-outline.area, outline.wkb))
-    first, second = shapely.STRtree(ordered).query(ordered, predicate="intersects")
+    first, second = shapely.STRtree(ordered).query(np.array(ordered, dtype=object), predicate="intersects")
     repeated: set[int] = set()
     for smaller, larger in sorted(zip(first.tolist(), second.tolist(), strict=True)):
         if larger < smaller and larger not in repeated:
