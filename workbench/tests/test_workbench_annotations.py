@@ -70,6 +70,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"coordinates": [{"x": 1, "y": True}]}, "data.coordinates[0].y must be number"),
     ({"coordinates": [{"x": 1, "y": 1, "z": None}]}, "data.coordinates[0].z must be number"),
     ({"coordinates": [{"x": 10**400, "y": 1}]}, "data.coordinates must be smaller"),
+    ({"coordinates": [{"x": 10**400, "y": 1}], "shape": "rectangle"}, "data.coordinates must be smaller"),
     ({"tags": "a"}, "data.tags must be array"),
     ({"tags": ["a", 1]}, "data.tags[1] must be string"),
     ({"channel": 1.0}, "data.channel must be integer"),

@@ -492,12 +492,12 @@ def test_multi_source_images(server: ImageServer, name: str) -> None:
         ("sources: [", "cannot be read"),
         ("[]", "no list of sources"),
         ('{"sources": 3}', "no list of sources"),
-        ('{"sources": [3]}', "must name each of its images"),
-        ('{"sources": [{"path": ".", "pathPattern": ".*"}]}', "must name each of its images"),
+        ('{"sources": [3]}', "'sources' is not a key"),
+        ('{"sources": [{}]}', "must name each of its images"),
         ('{"sources": [{"path": "/etc/passwd"}]}', "needs passwd, which is not in its folder"),
         ('{"sources": [{"path": "../image.tif"}]}', "needs image.tif, which is not in its folder"),
-        ('{"sources": [{"path": "plain.tif", "xy": "first"}]}', "cannot be opened"),
-        ('{"sources": [{"path": "self.json"}]}', "cannot be opened"),
+        ('{"sources": [{"path": "plain.tif", "xy": "first"}]}', "'xy' is not a key"),
+        ('{"sources": [{"path": "self.json"}]}', "Only TIFF, PNG and JPEG files can be shown. Convert it."),
     ],
 )
 def test_bad_multi_source_images(server: ImageServer, text: str, message: str) -> None:

@@ -92,6 +92,8 @@ def test_what_it_refuses(
     )
     assert "--allow-other-machines" in complaint(capsys, *other, "--host", "0.0.0.0")
     assert "--allow-other-machines" in complaint(capsys, *other, "--host", "example.org")
+    for bad in ("-1", "65536", "700000"):
+        assert f"There is no port {bad}." in complaint(capsys, *other, f"--port={bad}")
     assert "Cannot listen at no.such.host.invalid" in complaint(
         capsys, *other, "--host", "no.such.host.invalid", "--allow-other-machines"
     )
@@ -111,6 +113,13 @@ def test_what_it_refuses(
 def test_other_machines_when_that_is_wanted(start: Start) -> None:
     server = start("--host", "0.0.0.0", "--allow-other-machines")
     assert server.url.startswith("http://127.0.0.1:")
+    assert server.client.get("user/me")["login"] == "user"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="only 127.0.0.1 is set up")
+def test_it_answers_to_the_address_that_it_listens_at(start: Start) -> None:
+    server = start("--host", "127.0.0.2")
+    assert server.url.startswith("http://127.0.0.2:")
     assert server.client.get("user/me")["login"] == "user"
 
 

@@ -2,23 +2,62 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from large_image.exceptions import TileSourceError
+from large_image_source_multi import MultiFileTileSource
 from large_image_source_pil import PILFileTileSource
 from large_image_source_tifffile import TifffileFileTileSource
 from numpy.typing import NDArray
+from PIL import Image
 
 from workbench.images.ome import ome_channel_names
+from workbench.images.specification import LARGEST_SIDE, MOST_FRAMES
 from workbench.images.tiff_planes import SeriesPlanes
+
+_LARGEST_PICTURE_SIDE = 4096  # pixels; a picture is decoded as a whole
+
+
+class ComposedSource(MultiFileTileSource):  # type: ignore[misc]
+    """An image that is made of several files, of a size that can be listed."""
+
+    cacheName = "tilesource"  # noqa: N815 (demanded of every source, cached or not)
+    name = "multi"
+
+    def _collectFrames(self) -> None:  # noqa: N802 (the library's name)
+        super()._collectFrames()
+        if max(self.sizeX, self.sizeY) > LARGEST_SIDE:
+            raise TileSourceError(f"It would be larger than {LARGEST_SIDE} pixels per side.")
+
+    def _frameDictToFrames(self, frameDict: dict[str, Any]) -> Any:  # noqa: N802, N803 (the library's names)
+        places = frameDict["byAxes"] if frameDict["axesAllowed"] else [(number,) for number in frameDict["byFrame"]]
+        if math.prod(max(numbers) + 1 for numbers in zip(*places, strict=True)) > MOST_FRAMES:
+            raise TileSourceError(f"It would have more than {MOST_FRAMES} frames.")
+        return super()._frameDictToFrames(frameDict)
 
 
 class PictureSource(PILFileTileSource):  # type: ignore[misc]
-    """A PNG or JPEG file, or another that Pillow reads; large_image reduces what has more than 8 bits to 8."""
+    """A PNG or JPEG file; large_image reduces what has more than 8 bits to 8."""
 
     cacheName = "tilesource"  # noqa: N815 (demanded of every source, cached or not)
     name = "pil"  # under which images that are made of several files refer to it
+
+    def __init__(self, path: str, **options: Any) -> None:
+        try:
+            with Image.open(path, formats=("PNG", "JPEG")) as picture:  # reads the header only
+                width, height = picture.size
+        except (OSError, ValueError) as error:
+            raise TileSourceError("It is damaged, or no PNG or JPEG file.") from error
+        if max(width, height) > _LARGEST_PICTURE_SIDE:
+            raise TileSourceError(
+                f"It has {width} x {height} pixels; a PNG or JPEG file may have {_LARGEST_PICTURE_SIDE} per side. "
+                "Save it as TIFF."
+            )
+        super().__init__(path, **options)
+        # Now, so that a damaged file is no image: Pillow complains only once, and then gives black pixels.
+        self._pilImage.load()
 
     def __del__(self) -> None:
         self.close()
@@ -27,6 +66,11 @@ class PictureSource(PILFileTileSource):  # type: ignore[misc]
         """Close the file; the source cannot be read any more."""
         if getattr(self, "_pilImage", None) is not None:
             self._pilImage.close()
+
+    def _checkForFrames(self) -> None:  # noqa: N802 (the library's name)
+        """Show the first picture of a file, whatever else is in it."""
+        self._frames = None
+        self._frameCount = 1
 
     def _fromRawpy(self, largeImagePath: str) -> None:  # noqa: N802, N803 (the library's names)
         """Do not try raw files of cameras; that would open every file twice."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,12 @@ from numpy.typing import NDArray
 from workbench.errors import InvalidImageError
 from workbench.images.input_files import AXES, Description, InputFile
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY = 0  # PNG colour type
+_MOST_PIXELS = 178_956_970  # as Pillow has it unless another library lifts its limit
 
 
 class PictureInput(InputFile):
@@ -49,21 +54,32 @@ class PictureInput(InputFile):
             header = file.read(26)
         # Pillow would keep only the upper 8 of the 16 bits.
         deep = header[:8] == _SIGNATURE and header[24] == 16 and header[25] != _GREY
-        return _decode_with_gdal(self) if deep else _decode_with_pillow(self)
+        with _opened(self) as image:
+            return _decode_with_gdal(self) if deep else _decode_with_pillow(image)
 
 
-def _decode_with_pillow(file: InputFile) -> NDArray[Any]:
+@contextmanager
+def _opened(file: InputFile) -> Iterator[Image]:
+    """Open a picture whose size is bearable; nothing of it is decoded yet."""
     from PIL import Image
 
-    try:
-        with warnings.catch_warnings():
-            # A large image of one's own is no attack; Pillow still refuses twice that size.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file.path, formats=("PNG", "JPEG")) as image:
-                mode = "RGBA" if "transparency" in image.info else "RGB"
-                samples = np.asarray(image.convert(mode) if image.mode in ("P", "CMYK") else image)
-    except Image.DecompressionBombError as error:
-        raise InvalidImageError(f"{file.path}: is too large for a file of this type. Save it as TIFF.") from error
+    too_large = InvalidImageError(f"{file.path}: is too large for a file of this type. Save it as TIFF.")
+    with warnings.catch_warnings():
+        # A large image of one's own is no attack.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(file.path, formats=("PNG", "JPEG"))
+        except Image.DecompressionBombError as error:
+            raise too_large from error
+        with image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise too_large
+            yield image
+
+
+def _decode_with_pillow(image: Image) -> NDArray[Any]:
+    mode = "RGBA" if "transparency" in image.info else "RGB"
+    samples = np.asarray(image.convert(mode) if image.mode in ("P", "CMYK") else image)
     if samples.dtype == np.int32:  # as Pillow gives 16 bits in some versions
         samples = samples.astype(np.uint16)
     return samples[None] if samples.ndim == 2 else np.moveaxis(samples, 2, 0)

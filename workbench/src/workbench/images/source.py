@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import RestError
+from workbench.images.specification import read_specification
 from workbench.store.documents import Document
 from workbench.store.store import Store
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 _SOURCES_KEPT = 8
 _TILES_KEPT = 16  # of up to 4 MiB, over all sources
-_SPECIFICATION_LIMIT_BYTES = 16 * 2**20
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PICTURE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # PNG, JPEG
 _SPECIFICATION_NAMES = (".json", ".yaml", ".yml")
 
 
@@ -90,25 +91,21 @@ class ImageSources:
             raise RestError(400, "The large image file of this item was deleted.")
         path = self._files.path(file["_id"])
         if PurePath(file["name"]).suffix.lower() in _SPECIFICATION_NAMES:
-            return "multi", self._resolve(_read_specification(path), item["folderId"])
+            return "multi", self._resolve(read_specification(path), item["folderId"])
         return _kind(path), str(path)
 
     def _resolve(self, specification: dict[str, Any], folder_id: str) -> dict[str, Any]:
         """Replace the names in a specification by paths of contents: its images are items of the same folder."""
         sources = []
         for source in specification["sources"]:
-            if not isinstance(source, dict) or not isinstance(source.get("path"), str) or "pathPattern" in source:
-                raise RestError(400, "A multi-source image must name each of its images by a path.")
-            if source["path"] != "__none__":
-                name = PurePath(source["path"]).name
-                items = self._items.children(folder_id, name=name)
-                files = self._files.children(items[0]["_id"]) if items else []
-                if not files:
-                    raise RestError(400, f"The multi-source image needs {name}, which is not in its folder. Add it.")
-                path = self._files.path(files[0]["_id"])
-                params = {**(source.get("params") or {}), "noCache": True}
-                source = {**source, "path": str(path), "sourceName": _kind(path), "params": params}
-            sources.append(source)
+            name = PurePath(source["path"]).name
+            items = self._items.children(folder_id, name=name)
+            files = self._files.children(items[0]["_id"]) if items else []
+            if not files:
+                raise RestError(400, f"The multi-source image needs {name}, which is not in its folder. Add it.")
+            path = self._files.path(files[0]["_id"])
+            # Which of its frames a source shows is not up to its parameters.
+            sources.append({**source, "path": str(path), "sourceName": _kind(path), "params": {"noCache": True}})
         return {key: value for key, value in specification.items() if key != "basePath"} | {"sources": sources}
 
 
@@ -149,25 +146,18 @@ def open_path(path: Path) -> Any:
 
 
 def _kind(path: Path) -> str:
-    """Tell by its first bytes which source reads a file: contents have no extension."""
+    """Tell by its first bytes which source reads a file: contents have no extension.
+
+    Raises:
+        RestError: none does.
+    """
     with path.open("rb") as file:
-        return "tifffile" if file.read(4) in _TIFF_STARTS else "pil"
-
-
-def _read_specification(path: Path) -> dict[str, Any]:
-    import yaml
-
-    if path.stat().st_size > _SPECIFICATION_LIMIT_BYTES:
-        raise RestError(400, "This is not the description of a multi-source image; it is too long.")
-    text = path.read_bytes()
-    try:
-        # JSON first: it is read a hundred times faster.
-        specification = json.loads(text) if text.lstrip()[:1] == b"{" else yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise RestError(400, f"The description of the multi-source image cannot be read ({error}).") from error
-    if not isinstance(specification, dict) or not isinstance(specification.get("sources"), list):
-        raise RestError(400, "The description of the multi-source image has no list of sources.")
-    return specification
+        start = file.read(8)
+    if start.startswith(_TIFF_STARTS):
+        return "tifffile"
+    if start.startswith(_PICTURE_STARTS):
+        return "pil"
+    raise RestError(400, "Only TIFF, PNG and JPEG files can be shown. Convert it.")
 
 
 def _open(kind: str, image: Any, options: Mapping[str, Any]) -> Any:
@@ -177,7 +167,7 @@ def _open(kind: str, image: Any, options: Mapping[str, Any]) -> Any:
     try:
         # Not kept by large_image as well, which would hold the files open after they were replaced.
         return known[kind](image, noCache=True, **options)
-    except (TileGeneralError, ValueError) as error:
+    except (TileGeneralError, ValueError, TypeError, ArithmeticError, LookupError) as error:
         raise RestError(400, f"The image cannot be opened: {error}") from error
 
 
@@ -189,11 +179,9 @@ def _known_sources() -> Mapping[str, Any]:
     if "multi" not in AvailableTileSources:
         config.setConfig("cache_backend", "python")
         config.setConfig("cache_tileCache_maximum", _TILES_KEPT)
-        from large_image_source_multi import MultiFileTileSource
-
-        from workbench.images.file_sources import PictureSource, PlaneTiffSource
+        from workbench.images.file_sources import ComposedSource, PictureSource, PlaneTiffSource
 
         # Where a multi-source image looks for the sources of its parts.
-        AvailableTileSources.update(multi=MultiFileTileSource, tifffile=PlaneTiffSource, pil=PictureSource)
+        AvailableTileSources.update(multi=ComposedSource, tifffile=PlaneTiffSource, pil=PictureSource)
     known: Mapping[str, Any] = AvailableTileSources
     return known

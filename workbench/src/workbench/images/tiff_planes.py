@@ -108,6 +108,10 @@ def _decode(page: TiffPage | TiffFrame, keyframe: TiffPage) -> NDArray[Any]:
                 f"its compression ({scheme}) is not known here; save it uncompressed or with LZW"
             ) from error
         return plane
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # each decoder has errors of its own
+        raise ValueError(f"one of its planes is damaged ({error})") from error
 
 
 def _decode_with_gdal(page: TiffPage | TiffFrame, keyframe: TiffPage) -> NDArray[Any] | None:

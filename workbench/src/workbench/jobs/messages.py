@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import threading
+from collections.abc import Callable
 from typing import IO, Any
 
 from workbench.jobs.log import JobLog
@@ -28,7 +29,8 @@ class OutputReader:
         self._lock = threading.Lock()
         self._progress: dict[str, Any] | None = None
         self._messages: list[dict[str, Any]] = []
-        self._changed = False
+        self._changes = 0
+        self._written = 0
 
     def read_all(self, stream: IO[bytes]) -> None:
         """Read until every writer of the stream is gone."""
@@ -38,13 +40,18 @@ class OutputReader:
         self._write(self._held)
         self._split(b"\n")
 
-    def changes(self) -> dict[str, Any]:
-        """Return `progress` and `messages` if they changed since the last call, otherwise nothing."""
+    def latest(self) -> dict[str, Any]:
+        """Return the last `progress` and all `messages`."""
         with self._lock:
-            if not self._changed:
-                return {}
-            self._changed = False
             return {"progress": self._progress, "messages": list(self._messages)}
+
+    def write_changes(self, write: Callable[[dict[str, Any]], object]) -> None:
+        """Pass `progress` and `messages` on if they changed since that last succeeded; if it fails, they are kept."""
+        with self._lock:
+            number = self._changes
+        if number != self._written:
+            write(self.latest())
+            self._written = number
 
     def _take(self, chunk: bytes) -> None:
         content = (self._held + chunk).replace(self._token, HIDDEN.encode())
@@ -75,10 +82,10 @@ class OutputReader:
         with self._lock:
             if message.get("error") or message.get("warning"):
                 self._messages = [*self._messages, message][-_MOST_MESSAGES:]
-                self._changed = True
+                self._changes += 1
             elif isinstance(message.get("progress"), (int, float)) and not isinstance(message["progress"], bool):
                 self._progress = message
-                self._changed = True
+                self._changes += 1
 
 
 def _beginning_of(token: bytes, content: bytes) -> int:

@@ -6,11 +6,13 @@ import errno
 import logging
 import queue
 import secrets
+import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from workbench.errors import RestError, WorkbenchError
 from workbench.jobs.folders import JobFolder, remove_temporary_folders
@@ -27,10 +29,16 @@ TIME_LIMIT_S = 24 * 60 * 60.0
 STOP_WITHIN_S = 11.0
 
 _LAST_WORDS_S = 1.0
+_RETRY_AFTER_S = (0.5, 30.0)  # at first, and at most
+# The disk is full, or somebody else holds the database: none of it is a job's fault, and it may pass.
+_PASSING = (OSError, sqlite3.Error)
 _THREADS: Mapping[QueueName, int] = {"gpu": 1, "cpu": 2}
 _STOPPED = "The workbench was stopped."
+_UNFINISHED = "The workbench ended while this job was unfinished. Run it again."
+_LOST = "The workbench lost this job. Run it again."
 _TOO_LONG = "the values of its fields are too long for a command line. Shorten the longest text or list of tags."
 _logger = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 
 @dataclass
@@ -39,6 +47,15 @@ class _Run:
 
     cancelled: bool = False
     process: WorkerProcess | None = None
+    output: OutputReader | None = None
+    code: int | None = None
+
+    def cancel(self) -> None:
+        """Ask the worker to stop, now or as soon as it is there."""
+        if not self.cancelled:
+            self.cancelled = True
+            if self.process:
+                self.process.stop()
 
 
 class JobRunner:
@@ -56,12 +73,13 @@ class JobRunner:
         self._jobs = store.jobs
         self._jobs_folder = store.jobs_folder
         self._tokens = store.tokens
+        self._uploads = store.uploads
         self._api_url = api_url
         self._lock = threading.Lock()
         self._runs: dict[str, _Run] = {}
         self._queues: dict[QueueName, queue.SimpleQueue[str | None]] = {name: queue.SimpleQueue() for name in _THREADS}
         self._threads: list[threading.Thread] = []
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def start(self) -> None:
         """Clear up after a runner that was killed, go on with the jobs that waited in its queues, and begin to work."""
@@ -72,7 +90,7 @@ class JobRunner:
             kill_leftovers({job["_id"] for job in lost})
             self.registry.remove_containers(job["_id"] for job in lost)
         for job in lost:
-            self._end(job["_id"], JobStatus.ERROR, "The workbench ended while this job was unfinished. Run it again.")
+            self._end(job["_id"], JobStatus.ERROR, _UNFINISHED)
         remove_temporary_folders(self._jobs_folder)
         for job in waiting:
             self._queues[job["queue"]].put(job["_id"])
@@ -101,7 +119,7 @@ class JobRunner:
         parameters = json_text(params)
         name: QueueName = "cpu" if request == "interface" else queue_of(worker.labels)
         with self._lock:
-            if self._stopping:
+            if self._stopping.is_set():
                 raise RestError(503, "The workbench is being stopped. Start it again, then run the tool again.")
             job = self._jobs.add(
                 image=image, request=request, title=title, dataset_id=dataset_id, queue=name, parameters=parameters
@@ -122,20 +140,24 @@ class JobRunner:
 
     def stop(self) -> None:
         """Cancel all jobs and take no more; returns when their workers have ended, after 12 seconds at most."""
+        self._stopping.set()
+        # Their processes first, without waiting for whoever writes: that may fail or take long.
+        for run in list(self._runs.values()):
+            _try(run.cancel)
         with self._lock:
-            self._stopping = True
-            for job in self._jobs.list(statuses=set(JobStatus) - ENDED):
-                self._cancel(job["_id"], _STOPPED)
+            unfinished: list[Document] = []
+            _try(lambda: unfinished.extend(self._jobs.list(statuses=set(JobStatus) - ENDED)))
+            for job in unfinished:
+                _try(partial(self._cancel, job["_id"], _STOPPED))
         for name, count in _THREADS.items():
             for _ in range(count):
                 self._queues[name].put(None)
         try:
             self._wait_for_threads(STOP_WITHIN_S)
         finally:  # also when Ctrl-C ends the waiting
-            with self._lock:
-                processes = [run.process for run in self._runs.values() if run.process]
-            for process in processes:
-                process.kill()
+            for run in list(self._runs.values()):
+                if run.process:
+                    _try(run.process.kill)
             self._wait_for_threads(_LAST_WORDS_S)
 
     def _wait_for_threads(self, seconds: float) -> None:
@@ -156,13 +178,13 @@ class JobRunner:
             raise RestError(400, f"Invalid job id ({job_id}).")
         run = self._runs.get(job_id)
         if run is not None:
-            if not run.cancelled:
-                run.cancelled = True
+            run.cancel()  # before it is written down, which may fail
+            if job["status"] != JobStatus.CANCELLING:
                 job = self._jobs.update(job_id, status=int(JobStatus.CANCELLING))
-                if run.process:
-                    run.process.stop()
         elif job["status"] == JobStatus.QUEUED:
             job = self._end(job_id, JobStatus.CANCELLED, reason)
+        elif job["status"] not in ENDED:
+            job = self._end(job_id, JobStatus.ERROR, _LOST)
         return job
 
     def _work(self, name: QueueName) -> None:
@@ -173,32 +195,60 @@ class JobRunner:
                 _logger.exception("Job %s could not be ended", job_id)
 
     def _run(self, job_id: str) -> None:
-        with self._lock:
-            job = self._jobs.get(job_id)
-            if job is None or job["status"] != JobStatus.QUEUED:
-                return
-            job = self._jobs.update(job_id, status=int(JobStatus.RUNNING))
-            run = self._runs[job_id] = _Run()
-        code: int | None = None
+        begun = self._insist(lambda: self._begin(job_id))
+        if begun is None:
+            return
+        job, run = begun
+        problem: str | None
         try:
-            code, problem = self._run_worker(job, run)
+            problem = self._run_worker(job, run)
         except Exception as error:
             if not isinstance(error, (OSError, WorkbenchError)):
                 _logger.exception("Job %s could not be run", job_id)
             too_long = isinstance(error, OSError) and error.errno == errno.E2BIG
             problem = f"The worker cannot be run: {_TOO_LONG if too_long else error}"
         JobFolder(self._jobs_folder, job_id).remove_temporary()
-        with self._lock:
-            del self._runs[job_id]
-        if run.cancelled:
-            self._end(job_id, JobStatus.CANCELLED, _STOPPED if self._stopping else "Cancelled.", exitCode=code)
-        elif problem:
-            self._end(job_id, JobStatus.ERROR, problem, exitCode=code)
-        else:
-            self._jobs.update(job_id, status=int(JobStatus.SUCCESS), exitCode=code)
+        notes: list[str] = []
+        self._insist(lambda: self._finish(job_id, run, problem, notes))
 
-    def _run_worker(self, job: Document, run: _Run) -> tuple[int, str | None]:
-        """Run a job's worker to its end, and return its exit code and what there is to complain about."""
+    def _begin(self, job_id: str) -> tuple[Document, _Run] | None:
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is None or job["status"] != JobStatus.QUEUED or self._stopping.is_set():
+                return None
+            job = self._jobs.update(job_id, status=int(JobStatus.RUNNING))
+            run = self._runs[job_id] = _Run()
+            return job, run
+
+    def _finish(self, job_id: str, run: _Run, problem: str | None, notes: list[str]) -> None:
+        """Write down how a run ended; `notes` are the reasons that earlier tries have put into the log."""
+        with self._lock:
+            status, reason = (JobStatus.ERROR, problem) if problem else (JobStatus.SUCCESS, None)
+            if run.cancelled:
+                status, reason = JobStatus.CANCELLED, _STOPPED if self._stopping.is_set() else "Cancelled."
+            if reason and reason not in notes:
+                self._note(job_id, reason)
+                notes.append(reason)
+            latest = run.output.latest() if run.output else {}
+            self._jobs.update(job_id, status=int(status), exitCode=run.code, **latest)
+            del self._runs[job_id]
+
+    def _insist(self, write: Callable[[], _Result]) -> _Result:
+        """Try until it works; when the runner stops, once more."""
+        pause, longest = _RETRY_AFTER_S
+        while True:
+            last = self._stopping.is_set()
+            try:
+                return write()
+            except _PASSING as error:
+                if last:
+                    raise
+                _logger.error("A job could not be written down; trying again in %s s: %s", pause, error)
+            self._stopping.wait(pause)
+            pause = min(2 * pause, longest)
+
+    def _run_worker(self, job: Document, run: _Run) -> str | None:
+        """Run a job's worker to its end, and return what there is to complain about."""
         job_id, folder = job["_id"], JobFolder(self._jobs_folder, job["_id"])
         folder.temporary.mkdir(parents=True)
         token = secrets.token_urlsafe(32)
@@ -212,37 +262,55 @@ class JobRunner:
         launch = self._find(job["image"]).launch(job_id, arguments, folder.temporary)
         self._jobs.update(job_id, command=[argument.replace(token, HIDDEN) for argument in launch.argv])
         log = JobLog(folder.log)
-        output = OutputReader(log, token)
+        run.output = output = OutputReader(log, token)
         problems: list[str] = []
 
         def write_changes() -> None:
-            if changes := output.changes():
-                self._jobs.update(job_id, **changes)
+            try:
+                output.write_changes(lambda changes: self._jobs.update(job_id, **changes))
+            except _PASSING as error:  # the worker is well, and there is a next time
+                _logger.warning("The progress of job %s could not be written down: %s", job_id, error)
 
         self._tokens.add(token)
         try:
             process = WorkerProcess(launch, job_id, folder.temporary, output)
             try:
                 process.limit_time(TIME_LIMIT_S, lambda: problems.append("It ran for 24 hours, the longest allowed."))
-                with self._lock:
-                    run.process = process
-                    if run.cancelled:
-                        process.stop()
-                code = process.wait(write_changes)
+                run.process = process
+                if run.cancelled:  # looked at after the line above, as `_Run.cancel` does it the other way round
+                    process.stop()
+                run.code = process.wait(write_changes)
             except BaseException:
                 process.kill()
                 raise
         finally:
             self._tokens.discard(token)
-        write_changes()
-        log.finish()
-        if code:
-            problems.append(f"The worker ended with exit code {code}.")
-        return code, " ".join(problems) or None
+            self._uploads.forget_begun_with(token)
+        try:
+            log.finish()
+        except OSError as error:
+            _logger.warning("The log of job %s could not be shortened: %s", job_id, error)
+        if run.code:
+            problems.append(f"The worker ended with exit code {run.code}.")
+        return " ".join(problems) or None
 
-    def _end(self, job_id: str, status: JobStatus, reason: str, **changes: object) -> Document:
+    def _end(self, job_id: str, status: JobStatus, reason: str) -> Document:
         """Write down the end of a job and, in its log, the reason."""
+        self._note(job_id, reason)
+        return self._jobs.update(job_id, status=int(status))
+
+    def _note(self, job_id: str, text: str) -> None:
         folder = JobFolder(self._jobs_folder, job_id)
-        folder.create()
-        JobLog(folder.log).note(reason)
-        return self._jobs.update(job_id, status=int(status), **changes)
+        try:
+            folder.create()
+            JobLog(folder.log).note(text)
+        except OSError as error:  # the end itself is more important
+            _logger.error("The log of job %s could not be written: %s", job_id, error)
+
+
+def _try(action: Callable[[], object]) -> None:
+    """Do what must not keep the rest from happening."""
+    try:
+        action()
+    except Exception:
+        _logger.exception("Not everything could be stopped or written down")

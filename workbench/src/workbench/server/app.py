@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from workbench.errors import RestError
 from workbench.server import annotations as annotation_routes
 from workbench.server import connections, files, folders, interfaces, items, jobs, page, system, tiles, users
-from workbench.server.dispatch import endpoint
+from workbench.server.dispatch import Limits, endpoint
 from workbench.server.endpoint import RouteSpec, error_response
 from workbench.store.store import Store
 
@@ -52,6 +52,7 @@ def create_app(
     app.state.store = store
     app.state.tokens = store.tokens
     app.state.runner = runner
+    app.state.limits = Limits()
     app.router.redirect_slashes = False
     app.add_middleware(_PlainPaths)
     app.add_middleware(_KnownHosts, hosts=hosts)

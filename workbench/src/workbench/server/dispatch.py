@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 
+import anyio
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -16,6 +17,23 @@ from workbench.server.endpoint import Call, RouteSpec, error_response, json_resp
 from workbench.store.store import Store
 
 _log = logging.getLogger(__name__)
+# Of about 40 threads that answer. The others are left to requests that take moments: the page, and jobs.
+_PIXEL_THREADS = 8
+_BODY_THREADS = 16
+
+
+class Limits:
+    """How many requests of the kinds that take long are answered at a time; the others wait, without a thread."""
+
+    def __init__(self) -> None:
+        self._pixels = anyio.CapacityLimiter(_PIXEL_THREADS)
+        self._bodies = anyio.CapacityLimiter(_BODY_THREADS)
+
+    def of(self, spec: RouteSpec, call: Call) -> anyio.CapacityLimiter | None:
+        """Give the limit of a request; None for the one of all others."""
+        if not call.is_reading and call.has_body():  # its sender may be slow, or silent
+            return self._bodies
+        return self._pixels if spec.reads_pixels else None
 
 
 def endpoint(spec: RouteSpec) -> Callable[[Request], Awaitable[Response]]:
@@ -32,9 +50,12 @@ def endpoint(spec: RouteSpec) -> Callable[[Request], Awaitable[Response]]:
         store: Store = request.app.state.store
         # The query wins over the header, as on the platform.
         token = request.query_params.get("token") or request.headers.get("Girder-Token") or ""
-        call = Call(request, store.users.user if store.tokens.accept(token) else None)
+        call = Call(request, store.users.user if store.tokens.accept(token) else None, token)
+        limits: Limits = request.app.state.limits
         try:
-            return await anyio.to_thread.run_sync(run, call)
+            # Who is not logged in is refused without a look at the body.
+            limiter = None if call.user is None else limits.of(spec, call)
+            return await anyio.to_thread.run_sync(run, call, limiter=limiter)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
         except Exception as error:

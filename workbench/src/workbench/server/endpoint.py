@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -33,15 +32,18 @@ _PIECE_SECONDS = 60.0  # a sender that is silent for longer has gone, though nob
 
 @dataclass(frozen=True)
 class RouteSpec:
-    """One route: what it answers, and whether one may ask without a token."""
+    """One route: what it answers, whether one may ask without a token, and whether it reads pixels."""
 
     method: str
     path: str
     handler: Callable[[Call], Any]
     public: bool = False
+    reads_pixels: bool = False
 
 
-def route(method: str, path: str, handler: Callable[[Call], Any], *, public: bool = False) -> RouteSpec:
+def route(
+    method: str, path: str, handler: Callable[[Call], Any], *, public: bool = False, reads_pixels: bool = False
+) -> RouteSpec:
     """Describe a route.
 
     Args:
@@ -49,8 +51,9 @@ def route(method: str, path: str, handler: Callable[[Call], Any], *, public: boo
         path: below `/api/v1/`, such as ``folder/{id}``; fixed parts win over variable ones.
         handler: what answers.
         public: answer without a token, too; `call.user` is then None.
+        reads_pixels: it may take long and much memory, so that only a few run at a time.
     """
-    return RouteSpec(method, path, handler, public)
+    return RouteSpec(method, path, handler, public, reads_pixels)
 
 
 class Call:
@@ -60,29 +63,41 @@ class Call:
         store: the data folder.
         runner: runs jobs; None if this server runs none.
         user: the user's document; None without a token.
+        token: that the request carries, accepted or not.
+        is_reading: whether it asks for something and changes nothing.
         path: the variable parts of the path.
         parameters: of the query and of a form body.
     """
 
-    def __init__(self, request: Request, user: Document | None) -> None:
+    def __init__(self, request: Request, user: Document | None, token: str) -> None:
         self._request = request
         self._stream = request.stream()
         self.store: Store = request.app.state.store
         self.runner: JobRunner | None = request.app.state.runner
+        self._parameters: dict[str, str] | None = None
         self.user = user
+        self.token = token
+        self.is_reading = request.method in ("GET", "HEAD")
         self.path: dict[str, str] = request.path_params
 
     # Parameters.
 
-    @cached_property
+    @property
     def parameters(self) -> dict[str, str]:
-        """The parameters of the query and, as the platform has it, of a form body.
+        """The parameters of the query and, as the platform has it, of a form body; reading takes no body.
 
         Raises:
             RestError: one is given more than once.
         """
+        # Not a cached_property: before Python 3.12 those of all requests would wait for the slowest sender.
+        if self._parameters is None:
+            self._parameters = self._read_parameters()
+        return self._parameters
+
+    def _read_parameters(self) -> dict[str, str]:
         pairs = list(self._request.query_params.multi_items())
-        if (self.header("content-type") or "").partition(";")[0].strip() == "application/x-www-form-urlencoded":
+        is_form = (self.header("content-type") or "").partition(";")[0].strip() == "application/x-www-form-urlencoded"
+        if is_form and not self.is_reading:
             pairs += parse_qsl(self.body(_FORM_LIMIT).decode("utf-8", "replace"), keep_blank_values=True)
         parameters: dict[str, str] = {}
         for name, value in pairs:

@@ -38,7 +38,12 @@ def start_upload(call: Call) -> Document:
     store = call.store
     parent = (store.folders if parent_type == "folder" else store.items).load(parent_id)
     upload = store.uploads.start(
-        parent_type=parent_type, parent_id=parent["_id"], name=name, size=size, mime_type=call.text("mimeType")
+        parent_type=parent_type,
+        parent_id=parent["_id"],
+        name=name,
+        size=size,
+        mime_type=call.text("mimeType"),
+        token=call.token,
     )
     if size == 0 or not call.has_body():
         return upload
@@ -52,7 +57,8 @@ def start_upload(call: Call) -> Document:
 
 def start_replacement(call: Call) -> Document:
     """Begins to replace the bytes of a file."""
-    return call.store.uploads.start_replacement(call.file()["_id"], size=call.required_integer("size"))
+    size = call.required_integer("size")
+    return call.store.uploads.start_replacement(call.file()["_id"], size=size, token=call.token)
 
 
 def upload_chunk(call: Call) -> Document:
@@ -88,6 +94,7 @@ def send_file(call: Call, file: Document) -> Response:
     headers = {
         "Accept-Ranges": "bytes",
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file['name'], safe='')}",
+        "X-Content-Type-Options": "nosniff",
     }
     if size == 0:
         start = end = 0

@@ -29,6 +29,7 @@ _FILE = "server.json"
 _ANSWER_WITHIN_S = 2  # what requests that are under way get when the server ends
 _END_WITHIN_S = 3.0
 _START_WITHIN_S = 10.0
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,11 @@ def running_server(
 
     Raises:
         WorkbenchError: a workers.yaml is not as it must be, the data folder is held by another server, or the port is
-            taken.
+            taken or none.
     """
+    if not 0 <= port <= _LAST_PORT:
+        raise WorkbenchError(f"There is no port {port}. Choose one up to {_LAST_PORT} with --port, or 0 for any.")
+    hosts = LOOPBACK_NAMES | {host.lower()} if is_loopback(host) else None
     registry = Registry(workers, engine=DockerEngine())
     with ExitStack() as stack:
         store = stack.enter_context(closing(Store(data_folder, serve=True)))
@@ -66,7 +70,7 @@ def running_server(
         runner = JobRunner(store, registry, api_url=f"{url}/api/v1")
         server = uvicorn.Server(
             uvicorn.Config(
-                create_app(store, token=token, runner=runner, hosts=LOOPBACK_NAMES if is_loopback(host) else None),
+                create_app(store, token=token, runner=runner, hosts=hosts),
                 loop="asyncio",
                 http="h11",
                 ws="none",

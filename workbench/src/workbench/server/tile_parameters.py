@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 from workbench.errors import RestError
+from workbench.images.styles import check_style
 from workbench.server.endpoint import Call
 
 _ENCODINGS = ("JPEG", "JFIF", "PNG", "TIFF")
@@ -82,8 +84,11 @@ def read_edge(call: Call) -> dict[str, str]:
 
 
 def read_style(call: Call) -> str | None:
-    """Read how values become colours: a JSON object in large_image's language, as text."""
+    """Read how values become colours: a JSON object in a part of large_image's language, as text."""
     value = call.json("style")
-    if value is not None and not isinstance(value, dict):
+    if value is None:
+        return None
+    if not isinstance(value, dict):
         raise RestError(400, "Style is not a valid json object.")
-    return call.text("style")
+    check_style(value)
+    return json.dumps(value)  # of what was checked, however the text is read elsewhere

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from starlette.responses import Response
 
 from workbench.errors import RestError
 from workbench.images.source import sources_of
-from workbench.server.endpoint import Call, route
+from workbench.server.endpoint import Call, RouteSpec, route
 from workbench.server.tile_parameters import (
     read_edge,
     read_encoding,
@@ -21,12 +22,17 @@ from workbench.server.tile_parameters import (
     read_pickle_protocol,
     read_style,
 )
+from workbench.store.documents import Document
 
 if TYPE_CHECKING:
     from large_image.tilesource import TileSource
 
 _LARGEST_ENLARGEMENT = 8192  # pixels; output larger than the image and than this only eats memory
+_LARGEST_OUTPUT_BYTES = 2**30
+_STYLED_PIXEL_BYTES = 16  # colours and transparency while large_image mixes them
 _MOST_BINS = 2**20
+# Errors of the system that tell nothing about the image.
+_SYSTEM_ERRORS = (errno.ENOSPC, getattr(errno, "EDQUOT", None), errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _EMPTY = "The region is empty: it lies outside the image, or its right or bottom is not beyond its left or top."
 _BAND_SAMPLE = 2048  # pixels per side that band statistics look at, as in large_image
 _BAND_NAMES = {1: ("gray",), 2: ("gray", "alpha"), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "alpha")}
@@ -57,7 +63,7 @@ def get_region(call: Call) -> Response:
     arguments = {**read_part(call), **read_given(call, fill=call.text), **how}
     with _image(call, style=read_style(call)) as source:
         _check_frame(source, arguments)
-        _check_output(source, arguments)
+        _check_output(source, arguments, whole=True)
         data, kind = source.getRegion(**arguments)
     return _pixels(data, kind, protocol)
 
@@ -71,7 +77,8 @@ def get_thumbnail(call: Call) -> Response:
     with _image(call, style=read_style(call)) as source:
         _check_frame(source, arguments)
         output = {"maxWidth": arguments.get("width"), "maxHeight": arguments.get("height")}
-        _check_output(source, {**arguments, "output": {key: value for key, value in output.items() if value}})
+        output = {key: value for key, value in output.items() if value}
+        _check_output(source, {**arguments, "output": output}, whole=True)
         data, kind = source.getThumbnail(**arguments)
     return _pixels(data, kind, protocol)
 
@@ -143,7 +150,7 @@ def create_image(call: Call) -> None:
         raise RestError(400, 'Missing "fileId" parameter.')
     if file_id not in [file["_id"] for file in files]:
         raise RestError(400, "The provided file must be in the provided item.")
-    with sources_of(call.store).open({**item, "largeImage": {"fileId": file_id}}) as source:
+    with _image(call, {**item, "largeImage": {"fileId": file_id}}) as source:
         name = source.name
     call.store.items.set_large_image(item["_id"], {"fileId": file_id, "sourceName": name})
 
@@ -156,11 +163,13 @@ def delete_image(call: Call) -> dict[str, bool]:
 
 
 @contextmanager
-def _image(call: Call, *, style: str | None = None, out_of_range: int = 400, **options: Any) -> Iterator[TileSource]:
-    """Open the image of the path's item; what large_image refuses becomes an answer."""
+def _image(
+    call: Call, item: Document | None = None, *, style: str | None = None, out_of_range: int = 400, **options: Any
+) -> Iterator[TileSource]:
+    """Open the image of an item, which is the path's unless given; what large_image refuses becomes an answer."""
     from large_image.exceptions import TileGeneralError, TileSourceRangeError
 
-    item = call.item()
+    item = item or call.item()
     try:
         with sources_of(call.store).open(item, style=style, **options) as source:
             yield source
@@ -170,6 +179,12 @@ def _image(call: Call, *, style: str | None = None, out_of_range: int = 400, **o
         raise RestError(out_of_range, str(error)) from error
     except (TileGeneralError, ValueError, ArithmeticError) as error:
         raise RestError(400, f"The image cannot be given like this: {error}") from error
+    except (OSError, SyntaxError) as error:  # Pillow calls a broken PNG file a wrong syntax
+        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
+            raise
+        raise RestError(
+            400, "The image file is damaged: its pixels cannot be read. Upload a whole copy of it."
+        ) from error
     except Exception as error:
         if style is None:
             raise
@@ -183,8 +198,10 @@ def _check_frame(source: TileSource, arguments: Mapping[str, Any]) -> None:
         raise RestError(400, f"Frame {frame} does not exist; the image has {source.frames} (counted from 0).")
 
 
-def _check_output(source: TileSource, arguments: Mapping[str, Any]) -> None:
-    """Refuse what would come out empty, or so much enlarged that it would fill the memory."""
+def _check_output(source: TileSource, arguments: Mapping[str, Any], *, whole: bool = False) -> None:
+    """Refuse what would come out empty, so much enlarged that it would fill the memory, or as a `whole` too large."""
+    import numpy as np
+
     kept = {key: arguments[key] for key in ("region", "scale", "output", "frame") if key in arguments}
     for value in kept.get("output", {}).values():
         if value < 1:
@@ -192,11 +209,19 @@ def _check_output(source: TileSource, arguments: Mapping[str, Any]) -> None:
     plan = source.tileIterator(format="numpy", resample=None, **kept).info
     if plan is None:
         raise RestError(400, _EMPTY)
-    sizes = [(plan["output"]["width"], source.sizeX), (plan["output"]["height"], source.sizeY)]
+    width, height = plan["output"]["width"], plan["output"]["height"]
+    sizes = [(width, source.sizeX), (height, source.sizeY)]
     if "fill" in arguments:
-        sizes += [(value, _LARGEST_ENLARGEMENT) for value in kept.get("output", {}).values()]
+        filled = kept.get("output", {})
+        sizes += [(value, _LARGEST_ENLARGEMENT) for value in filled.values()]
+        width, height = max(width, filled.get("maxWidth", 0)), max(height, filled.get("maxHeight", 0))
     if any(size > max(whole, _LARGEST_ENLARGEMENT) for size, whole in sizes):
         raise RestError(400, f"The output would be too large. Ask for at most {_LARGEST_ENLARGEMENT} pixels per side.")
+    pixel_bytes = source.bandCount * np.dtype(source.dtype).itemsize
+    if getattr(source, "style", None):
+        pixel_bytes = max(pixel_bytes, _STYLED_PIXEL_BYTES)
+    if whole and width * height * pixel_bytes > _LARGEST_OUTPUT_BYTES:
+        raise RestError(400, "The output would be larger than 1 GiB. Ask for a part with left, top, right, bottom.")
 
 
 def _pixels(data: Any, kind: str, protocol: int) -> Response:
@@ -209,7 +234,7 @@ def _pixels(data: Any, kind: str, protocol: int) -> Response:
             data, kind = pickle.dumps(np.ascontiguousarray(data), protocol=protocol), "application/octet-stream"
     if not len(data):
         raise RestError(400, _EMPTY)
-    return Response(bytes(data), media_type=kind)
+    return Response(data, headers={"X-Content-Type-Options": "nosniff"}, media_type=kind)
 
 
 def _plain(value: Any) -> Any:
@@ -231,15 +256,19 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+def _route(method: str, path: str, handler: Callable[[Call], Any]) -> RouteSpec:
+    return route(method, f"item/{{id}}/tiles{path}", handler, reads_pixels=True)
+
+
 ROUTES = [
-    route("GET", "item/{id}/tiles", get_metadata),
-    route("POST", "item/{id}/tiles", create_image),
-    route("DELETE", "item/{id}/tiles", delete_image),
-    route("GET", "item/{id}/tiles/internal_metadata", get_internal_metadata),
-    route("GET", "item/{id}/tiles/region", get_region),
-    route("GET", "item/{id}/tiles/thumbnail", get_thumbnail),
-    route("GET", "item/{id}/tiles/zxy/{z}/{x}/{y}", get_tile),
-    route("GET", "item/{id}/tiles/fzxy/{frame}/{z}/{x}/{y}", get_tile),
-    route("GET", "item/{id}/tiles/histogram", get_histogram),
-    route("GET", "item/{id}/tiles/bands", get_bands),
+    _route("GET", "", get_metadata),
+    _route("POST", "", create_image),
+    _route("DELETE", "", delete_image),
+    _route("GET", "/internal_metadata", get_internal_metadata),
+    _route("GET", "/region", get_region),
+    _route("GET", "/thumbnail", get_thumbnail),
+    _route("GET", "/zxy/{z}/{x}/{y}", get_tile),
+    _route("GET", "/fzxy/{frame}/{z}/{x}/{y}", get_tile),
+    _route("GET", "/histogram", get_histogram),
+    _route("GET", "/bands", get_bands),
 ]

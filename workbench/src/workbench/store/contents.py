@@ -53,15 +53,22 @@ class Contents:
             shutil.copyfile(path, partial)
             return self.keep(partial)
         except BaseException:
-            partial.unlink(missing_ok=True)
+            self._discard(partial)
             raise
 
     def remove(self, content_ids: Iterable[str]) -> None:
         """Remove contents that no file refers to any more; missing ones are fine."""
         for content_id in content_ids:
-            # Windows keeps a file that somebody reads; the next start removes it.
-            with suppress(PermissionError):
-                self.path(content_id).unlink(missing_ok=True)
+            self._discard(self.path(content_id))
+
+    def discard_partial(self, partial: Path) -> None:
+        """Remove what was written of a content; a kept or missing one is fine."""
+        self._discard(partial)
+
+    def _discard(self, path: Path) -> None:
+        # Windows keeps a file that somebody reads, and a disk may fail; the next start removes it.
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
     def clean(self, known: Collection[str]) -> None:
         """Remove partial files and every content that is not known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 import threading
@@ -18,6 +19,8 @@ from workbench.errors import DataFolderError
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 60.0  # another process, such as an import beside the server, may hold the write lock for a while
 _WAL_LIMIT_BYTES = 64 * 2**20
+
+_log = logging.getLogger(__name__)
 
 
 class Database:
@@ -85,7 +88,10 @@ class Database:
             finally:
                 handle.writing = False
         for action in actions:
-            action()
+            try:
+                action()
+            except Exception:  # what was committed stays so, and whoever wrote it must not take it for failed
+                _log.exception("What was to follow a transaction failed")
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Run an action when the transaction that this thread is in has been committed; not at all if it is not."""

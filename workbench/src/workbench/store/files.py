@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 import sqlite3
 from pathlib import Path
 
@@ -27,6 +28,8 @@ CREATE INDEX IF NOT EXISTS files_by_item ON files (item_id, name);
 """
 DEFAULT_MIME_TYPE = "application/octet-stream"
 
+# As a header of an answer can hold it.
+_MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*", re.ASCII)
 _COLUMNS = {"_id": "id", "name": "name", "size": "size", "created": "created", "updated": "updated"}
 
 
@@ -45,8 +48,9 @@ class Files:
             mime_type: guessed from the name if it is not given, or says only that it is bytes.
 
         Raises:
-            InvalidDocumentError: the name is empty, or there is no such item.
+            InvalidDocumentError: the name is empty, the kind is none, or there is no such item.
         """
+        check_mime_type(mime_type)
         if not name:
             raise InvalidDocumentError("File name must not be empty.")
         with self._database.write() as connection:
@@ -132,8 +136,9 @@ class Files:
         """Change the name or the kind of a file.
 
         Raises:
-            InvalidDocumentError: the name is empty, or there is no such file.
+            InvalidDocumentError: the name is empty, the kind is none, or there is no such file.
         """
+        check_mime_type(mime_type)
         if name is not None and not name:
             raise InvalidDocumentError("File name must not be empty.")
         with self._database.write() as connection:
@@ -151,6 +156,16 @@ class Files:
             rows = connection.execute("SELECT content_id FROM files WHERE id = ?", (file_id,)).fetchall()
             connection.execute("DELETE FROM files WHERE id = ?", (file_id,))
             self._database.after_commit(lambda: self._contents.remove([row[0] for row in rows]))
+
+
+def check_mime_type(text: str | None) -> None:
+    """Check the kind of a file, such as ``image/tiff``, if it is given.
+
+    Raises:
+        InvalidDocumentError: it has another form.
+    """
+    if text is not None and not _MIME_TYPE.fullmatch(text):
+        raise InvalidDocumentError("Invalid value for mimeType. Give a kind of file such as image/tiff.")
 
 
 def _mime_type(name: str) -> str:

@@ -88,15 +88,14 @@ def mean_vertex(annotation: Document) -> tuple[float, float] | tuple[None, None]
     Raises:
         InvalidDocumentError: a coordinate is too large for a floating-point number.
     """
-    if annotation["shape"] == "rectangle":
-        return None, None
     coordinates = annotation["coordinates"]
     count = len(coordinates)
     # Divided first, so that even the largest numbers cannot add up to infinity.
     try:
-        return sum(point["x"] / count for point in coordinates), sum(point["y"] / count for point in coordinates)
+        mean = sum(point["x"] / count for point in coordinates), sum(point["y"] / count for point in coordinates)
     except OverflowError as error:
         raise _must(".coordinates", "be smaller") from error
+    return (None, None) if annotation["shape"] == "rectangle" else mean
 
 
 def _must(place: str, what: str) -> InvalidDocumentError:

@@ -46,7 +46,7 @@ class Store:
         self.tokens = Tokens()
 
     def _open(self, stack: ExitStack, serve: bool) -> None:
-        self.data_folder.mkdir(parents=True, exist_ok=True)
+        self.data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if serve and not stack.enter_context(closing(FolderLock(self.data_folder / "server.lock"))).hold_alone():
             raise DataFolderError(
                 f"A workbench is already serving {self.data_folder}. Use that one, stop it, or choose another data "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from workbench.errors import InvalidDocumentError, RestError
 from workbench.store.contents import Contents
 from workbench.store.database import Database, new_id, now
 from workbench.store.documents import Document
-from workbench.store.files import DEFAULT_MIME_TYPE, Files
+from workbench.store.files import DEFAULT_MIME_TYPE, Files, check_mime_type
 from workbench.store.items import Items
 
 _IDLE_SECONDS = 24 * 3600.0
@@ -22,6 +23,7 @@ _IDLE_SECONDS = 24 * 3600.0
 class _Upload:
     document: Document
     partial: Path
+    token: str | None
     lock: threading.Lock = field(default_factory=threading.Lock)
     touched: float = field(default_factory=time.monotonic)
 
@@ -43,20 +45,34 @@ class Uploads:
         self._lock = threading.Lock()
 
     def start(
-        self, *, parent_type: str, parent_id: str, name: str, size: int, mime_type: str | None = None
+        self,
+        *,
+        parent_type: str,
+        parent_id: str,
+        name: str,
+        size: int,
+        mime_type: str | None = None,
+        token: str | None = None,
     ) -> Document:
         """Begin to upload a new file of `size` bytes into a folder or an item.
 
+        Args:
+            token: of whoever uploads, to forget the upload by when it is accepted no longer.
+
         Returns:
             The upload document; the file document if the size is 0.
+
+        Raises:
+            InvalidDocumentError: the name is empty, the size negative, or the kind none.
         """
         if not name:
             raise InvalidDocumentError("File name must not be empty.")
+        check_mime_type(mime_type)
         target = {"parentType": parent_type, "parentId": parent_id}
-        return self._start(target, name, size, mime_type or DEFAULT_MIME_TYPE)
+        return self._start(target, name, size, mime_type or DEFAULT_MIME_TYPE, token)
 
-    def start_replacement(self, file_id: str, *, size: int) -> Document:
-        """Begin to upload other bytes for an existing file.
+    def start_replacement(self, file_id: str, *, size: int, token: str | None = None) -> Document:
+        """Begin to upload other bytes for an existing file; see `start`.
 
         Returns:
             The upload document; the file document if the size is 0.
@@ -65,7 +81,7 @@ class Uploads:
             InvalidDocumentError: there is no such file.
         """
         file = self._files.load(file_id)
-        return self._start({"fileId": file["_id"]}, file["name"], size, file["mimeType"])
+        return self._start({"fileId": file["_id"]}, file["name"], size, file["mimeType"], token)
 
     def find(self, upload_id: str) -> Document | None:
         """Give the document of an upload in progress, or None."""
@@ -87,24 +103,12 @@ class Uploads:
         upload = self._uploads.get(upload_id.lower())
         if upload is None:
             raise RestError(400, f"Invalid upload id ({upload_id}).")
-        with upload.lock:
-            document = upload.document
-            if self._uploads.get(document["_id"]) is not upload:  # finished or cancelled while this waited
-                raise RestError(400, f"Invalid upload id ({upload_id}).")
-            if document["received"] != offset:
-                raise RestError(
-                    400, f"Server has received {document['received']} bytes, but client sent offset {offset}."
-                )
-            received = self._append(upload, pieces)
-            document["received"] = received
-            document["updated"] = now()
-            upload.touched = time.monotonic()
-            if received < document["size"]:
-                return dict(document)
-            try:
-                return self._finish(upload)
-            finally:
-                self._forget(upload)
+        try:
+            with upload.lock:
+                return self._write(upload, offset, pieces)
+        finally:
+            if not self._is_known(upload):  # forgotten meanwhile
+                self._contents.discard_partial(upload.partial)
 
     def cancel(self, upload_id: str) -> None:
         """Forget an upload and remove its bytes; one that is gone already is fine."""
@@ -113,7 +117,44 @@ class Uploads:
             with upload.lock:
                 self._forget(upload)
 
-    def _start(self, target: Document, name: str, size: int, mime_type: str) -> Document:
+    def forget_begun_with(self, token: str) -> None:
+        """Forget the uploads that were begun with a token; a chunk that is arriving is dropped when it breaks off."""
+        for upload in list(self._uploads.values()):
+            if upload.token == token:
+                with self._lock:
+                    self._uploads.pop(upload.document["_id"], None)
+                # Whoever holds the lock removes the bytes afterwards, and may have to wait for a sender before.
+                if upload.lock.acquire(blocking=False):
+                    try:
+                        self._contents.discard_partial(upload.partial)
+                    finally:
+                        upload.lock.release()
+
+    def _is_known(self, upload: _Upload) -> bool:
+        return self._uploads.get(upload.document["_id"]) is upload
+
+    def _write(self, upload: _Upload, offset: int, pieces: Iterable[bytes]) -> Document:
+        document = upload.document
+        self._check_known(upload)  # finished or cancelled while this waited?
+        if document["received"] != offset:
+            raise RestError(400, f"Server has received {document['received']} bytes, but client sent offset {offset}.")
+        received = self._append(upload, pieces)
+        self._check_known(upload)
+        document["received"] = received
+        document["updated"] = now()
+        upload.touched = time.monotonic()
+        if received < document["size"]:
+            return dict(document)
+        try:
+            return self._finish(upload)
+        finally:
+            self._forget(upload)
+
+    def _check_known(self, upload: _Upload) -> None:
+        if not self._is_known(upload):
+            raise RestError(400, f"Invalid upload id ({upload.document['_id']}).")
+
+    def _start(self, target: Document, name: str, size: int, mime_type: str, token: str | None) -> Document:
         if size < 0:
             raise InvalidDocumentError("File size must not be negative.")
         self._forget_idle()
@@ -129,12 +170,12 @@ class Uploads:
             "updated": time_text,
             **target,
         }
-        upload = _Upload(document, self._contents.new_partial())
+        upload = _Upload(document, self._contents.new_partial(), token)
         if size == 0:
             try:
                 return self._finish(upload)
             finally:
-                upload.partial.unlink(missing_ok=True)
+                self._contents.discard_partial(upload.partial)
         with self._lock:
             self._uploads[document["_id"]] = upload
         return dict(document)
@@ -142,13 +183,21 @@ class Uploads:
     def _append(self, upload: _Upload, pieces: Iterable[bytes]) -> int:
         document = upload.document
         received: int = document["received"]
-        with upload.partial.open("r+b") as handle:
-            handle.seek(received)  # over what a chunk left that broke off
-            for piece in pieces:
-                received += len(piece)
-                if received > document["size"]:
-                    raise InvalidDocumentError("Received too many bytes.")
-                handle.write(piece)
+        with upload.partial.open("r+b", buffering=0) as handle:
+            handle.seek(received)
+            try:
+                for piece in pieces:
+                    received += len(piece)
+                    if received > document["size"]:
+                        raise InvalidDocumentError("Received too many bytes.")
+                    rest = memoryview(piece)
+                    while rest:
+                        rest = rest[handle.write(rest) :]
+            except BaseException:
+                # Also so that a full disk is not kept full by what does not count.
+                with suppress(OSError):
+                    handle.truncate(document["received"])
+                raise
         return received
 
     def _finish(self, upload: _Upload) -> Document:
@@ -169,7 +218,7 @@ class Uploads:
     def _forget(self, upload: _Upload) -> None:
         with self._lock:
             self._uploads.pop(upload.document["_id"], None)
-        upload.partial.unlink(missing_ok=True)
+        self._contents.discard_partial(upload.partial)
 
     def _forget_idle(self) -> None:
         oldest = time.monotonic() - _IDLE_SECONDS

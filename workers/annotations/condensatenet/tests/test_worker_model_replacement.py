@@ -196,7 +196,7 @@ def test_metadata_describe_the_content_when_another_training_ends_just_before_th
     class Late(Connection):
         """A connection on which metadata arrive only when another training has replaced the content."""
 
-        def addMetadataToItem(self, itemId: str, metadata: dict[str, Any]) -> Any:  # noqa: N802
+        def addMetadataToItem(self, itemId: str, metadata: dict[str, Any]) -> Any:
             if metadata["base_model"] == models[0].name:
                 (file,) = self.listFile(itemId)
                 replace_contents(self, file["_id"], tmp_path / "archive")

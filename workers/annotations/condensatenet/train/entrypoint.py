@@ -152,7 +152,12 @@ def read_settings(values: dict[str, Any]) -> TrainSettings:
     """
     numbers = {
         name: get_number(
-            values, name, default=field["default"], minimum=field["min"], maximum=field["max"], integer=isinstance(field["step"], int)
+            values,
+            name,
+            default=field["default"],
+            minimum=field["min"],
+            maximum=field["max"],
+            integer=isinstance(field["step"], int),
         )
         for name, field in NUMBERS.items()
     }
