@@ -51,8 +51,9 @@ def report(fraction: float, message: str) -> None:
 
 def outlines(mask: NDArray[np.int32], *, padding: float = 0.0, smoothing: float = 0.0) -> list[Ring]:
     chosen = predict.PredictSettings(model="any", smoothing=smoothing, padding=padding, segmentation={})
-    rings: list[Ring] = predict.find_outlines(KnownMask(mask, []), IMAGE, chosen, report)
-    return rings
+    return [
+        list(outline.exterior.coords) for outline in predict.find_outlines(KnownMask(mask, []), IMAGE, chosen, report)
+    ]
 
 
 def drawn(rings: list[Ring], shape: tuple[int, int]) -> NDArray[np.int32]:
