@@ -128,26 +128,16 @@ def test_values_as_the_platform_really_sends_them(workbench: RunningWorkbench, f
     assert finished.lines[-1]["info"].startswith(f"{len(found)} condensates")
 
 
-def test_malformed_outline_costs_only_itself_and_an_old_name_is_made_new(
-    workbench: RunningWorkbench, frames: str
-) -> None:
-    """Training works with the zero-area outline of `frames`; a default name that is taken is not overwritten."""
-    old_default = "condensatenet-2026-01-02-030405"
-    for _ in range(2):
-        finished = workbench.platform.compute("train", frames, {**TRAIN, "New Model Name": old_default})
-        assert finished.exit_code == 0, finished.trouble
-        assert any("1 outline left out" in text for text in finished.texts("warning"))
-        assert "AP@0.5" in finished.texts("warning")[-1] and "No GPU" in finished.texts("warning")[1]
-    defaults = [name for name in model_names(workbench.platform) if name.startswith("condensatenet-20")]
-    assert len(defaults) == 2 and old_default in defaults
-
-
 def test_taken_name_is_replaced_and_the_new_model_works(workbench: RunningWorkbench, frames: str) -> None:
     platform = workbench.platform
     for learning_rate in (0.001, 0.002):
         finished = platform.compute("train", frames, {**TRAIN, "Learning Rate": learning_rate, "Patch Size": 140})
         assert finished.exit_code == 0, finished.trouble
-        assert any("128 is used instead of 140" in text for text in finished.texts("warning"))
+        warnings = finished.texts("warning")
+        assert any("128 is used instead of 140" in text for text in warnings)
+        assert any("1 outline left out" in text for text in warnings)  # the one of `frames` without an area
+        assert any("No GPU" in text for text in warnings)
+        assert "AP@0.5" in warnings[-1] and "edge case" in warnings[-1]
     assert model_names(platform).count("edge case") == 1
     predicted = platform.compute("predict", frames, {**PREDICT, "Model": "edge case"}, tags=["by edge case"])
     assert predicted.exit_code == 0, predicted.trouble
