@@ -251,7 +251,7 @@ class JobRunner:
         """Run a job's worker to its end, and return what there is to complain about."""
         job_id, folder = job["_id"], JobFolder(self._jobs_folder, job["_id"])
         folder.temporary.mkdir(parents=True)
-        token = secrets.token_urlsafe(32)
+        token = secrets.token_hex(24)  # never starts with a dash, which a command line takes for an option
         arguments = platform_arguments(
             api_url=self._api_url,
             token=token,

@@ -30,6 +30,8 @@ from utils import download_girder_model, list_girder_models, upload_girder_model
 
 pytestmark = pytest.mark.usefixtures("models_dir", "small_chunks")
 
+WORKERS = Path(__file__).resolve().parent.parent
+
 
 # ---- one training
 
@@ -94,7 +96,7 @@ def test_an_upload_that_is_killed_leaves_the_old_model(
             upload_girder_model(gc, old, name, base_model="old")
         arguments = [server.api_url, server.token, str(large_models[0]), name]
         with subprocess.Popen(
-            [sys.executable, "-c", UPLOADER, *arguments], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", UPLOADER, *arguments], stdout=subprocess.PIPE, text=True, cwd=WORKERS
         ) as process:
             assert process.stdout is not None
             done, total = map(int, process.stdout.readline().split())

@@ -31,6 +31,8 @@ from utils import ModelStoreError, download_girder_model, list_girder_models, up
 
 pytestmark = pytest.mark.usefixtures("models_dir")
 
+WORKERS = Path(__file__).resolve().parent.parent
+
 
 # ---- names
 
@@ -178,7 +180,10 @@ def test_a_session_that_has_ended_is_called_so(server: Server) -> None:
 
 def test_listing_models_brings_no_heavy_package() -> None:
     code = "import sys, utils; print([name for name in ('numpy', 'torch') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=WORKERS).stdout
+        == "[]\n"
+    )
 
 
 # ---- there and back
