@@ -124,7 +124,7 @@ def _server(arguments: argparse.Namespace) -> Iterator[Client]:
                     arguments.data,
                     host="127.0.0.1",
                     port=0,
-                    token=secrets.token_hex(24),
+                    token=secrets.token_hex(16),
                     workers=worker_folders(arguments),
                 )
             )

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"Other machines could reach {arguments.host}. Add --allow-other-machines if you want that; "
             "the server is safe only in a network that you trust."
         )
-    token = os.environ.get(_TOKEN_VARIABLE) or secrets.token_hex(24)
+    token = os.environ.get(_TOKEN_VARIABLE) or secrets.token_hex(16)
     if not _TOKEN.fullmatch(token):
         raise WorkbenchError(
             f"${_TOKEN_VARIABLE} must be at least 16 letters, digits, - or _, so that nobody guesses it"
