@@ -12,7 +12,8 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 import tifffile
-from platform_driver import WORKERS
+from cutting_proxy import CuttingProxy
+from model_files import contents, make_model
 from requests_like_girder import BODY, NEW_FILE, SAME
 from running_workbench import RunningWorkbench
 from two_servers import MINE, MISSING, NONE, OTHER, WRONG, Ask, Server, TwoServers
@@ -258,10 +259,6 @@ def test_pixels_are_exact(servers: TwoServers, protocol: str) -> None:
 def test_files_and_models_of_the_clients(
     both: TwoServers, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.syspath_prepend(WORKERS / "tests")
-    from cutting_proxy import CuttingProxy
-    from model_files import contents, make_model
-
     monkeypatch.setattr(utils, "MODELS_DIR", tmp_path / "models")
     monkeypatch.setattr(uploads, "CHUNK_BYTES", 2**16)
     server: Server = getattr(both, name)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cut_proxy import CutProxy
+from cutting_proxy import CuttingProxy
 from platform_driver import Finished, Platform, finish, tool_parameters
 from running_workbench import RunningWorkbench
 
@@ -176,7 +176,7 @@ def test_unknown_dataset(workbench: RunningWorkbench) -> None:
 
 def test_server_gone_in_mid_prediction(workbench: RunningWorkbench, frames: str) -> None:
     """The connection is cut for good while the network is at work on the first of two slices."""
-    with CutProxy(workbench.platform.api_url) as proxy:
+    with CuttingProxy(workbench.platform.api_url) as proxy:
         platform = Platform(proxy.api_url, workbench.platform.token)
         parameters = tool_parameters("predict", frames, {**PREDICT, "Batch Z": "all"}, tags=["cut off"])
         began = time.monotonic()
@@ -190,7 +190,7 @@ def test_server_gone_in_mid_prediction(workbench: RunningWorkbench, frames: str)
 
 
 def test_server_away_at_the_end_of_training_does_not_cost_the_model(workbench: RunningWorkbench, frames: str) -> None:
-    with CutProxy(workbench.platform.api_url) as proxy:
+    with CuttingProxy(workbench.platform.api_url) as proxy:
         platform = Platform(proxy.api_url, workbench.platform.token)
         parameters = tool_parameters("train", frames, {**TRAIN, "New Model Name": "waited for"})
         began = time.monotonic()

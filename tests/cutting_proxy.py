@@ -1,4 +1,4 @@
-"""A TCP relay that breaks connections after a given number of bytes towards the server."""
+"""A TCP relay that breaks connections: after a given number of bytes towards the server, or when it is told to."""
 
 from __future__ import annotations
 
@@ -28,27 +28,37 @@ class CuttingProxy:
         self._server = (parts.hostname, parts.port)
         self._cut_after = cut_after
         self._stay_dead = stay_dead
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
-        self.api_url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self._listener.getsockname()[1]}"))
+        self._port = 0
+        self.join()
+        self.api_url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self._port}"))
         self.sent = 0
         self.was_cut = False
 
     def __enter__(self) -> CuttingProxy:
-        self._accepting = threading.Thread(target=self._accept, daemon=True)
-        self._accepting.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.cut()
+
+    def cut(self) -> None:
+        """Reset every connection and refuse new ones."""
         self._stop_listening()
         self._accepting.join()
         self._reset_all()
 
-    def _accept(self) -> None:
+    def join(self) -> None:
+        """Relay at the same port again, after `cut`."""
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listener.getsockname()[1]
+        self._accepting = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._accepting.start()
+
+    def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):  # the listener was closed
             while True:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
                 with self._lock:
                     self._open.append(client)
                 server = socket.create_connection(self._server)
