@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,11 @@ import numpy as np
 import tifffile
 
 from annotation_client.annotations import UPennContrastAnnotationClient
-from annotation_client.connection import connect
 from annotation_client.tiles import UPennContrastDataset
 from annotation_utilities.geometry import geometry_to_coordinates, labels_to_geometries
 from condensatenet.simulation import simulate_frame
 from measuring import describe_machine, milliseconds, print_table
+from workbench.server_process import import_files, started_server
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = ROOT / "workers" / "annotations" / "condensatenet"
@@ -74,20 +73,14 @@ class Workbench:
         arguments += ["--request", request, "--parameters", json.dumps(parameters)]
         return arguments + (["--datasetId", dataset] if dataset else [])
 
-    def import_frames(self, name: str, frames: Iterator[np.ndarray], count: int) -> str:
+    def import_frames(self, name: str, frames: Iterator[np.ndarray]) -> str:
         """Import frames (H, W) as Z slices and return the dataset's id."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "frames.tif"
             with tifffile.TiffWriter(file) as writer:
                 for frame in frames:
                     writer.write(frame, contiguous=True)
-            command = [sys.executable, "-m", "workbench", "import", str(file), "--name", name, "--data", str(self.data)]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        connection = connect(self.api_url, self.token)
-        user = connection.get("user/me")
-        (private,) = connection.get("folder", {"parentType": "user", "parentId": user["_id"], "name": "Private"})
-        (dataset,) = connection.get("folder", {"parentType": "folder", "parentId": private["_id"], "name": name})
-        return str(dataset["_id"])
+            return import_files(self.data, [file], name=name)
 
     def annotate(self, dataset: str, labels: np.ndarray, z: int) -> None:
         """Outline everything in a label mask, and mark the whole frame as a region."""
@@ -122,22 +115,6 @@ def tool(values: dict[str, Any], tags: list[str]) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def running_workbench(folder: Path) -> Iterator[Workbench]:
-    """Start a workbench on a free port."""
-    data = folder / "data"
-    command = [sys.executable, "-m", "workbench", "serve", "--port", "0", "--data", str(data)]
-    process = subprocess.Popen([*command, "--workers", str(ROOT / "workers")], stdout=subprocess.DEVNULL)
-    try:
-        while not (data / "server.json").exists():
-            time.sleep(0.05)
-        server = json.loads((data / "server.json").read_text(encoding="utf-8"))
-        yield Workbench(data, f"{server['url']}/api/v1", server["token"])
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def run(arguments: list[str]) -> tuple[float, float, str]:
     """Run a Python process; return its seconds, its peak memory in MiB and its output."""
     began = time.perf_counter()
@@ -165,7 +142,7 @@ def measure_interface(workbench: Workbench, rounds: int) -> list[list[object]]:
 def measure_predict(workbench: Workbench) -> list[list[object]]:
     """Return the share of the network and the instance step in a prediction, after the imports."""
     image, labels = simulate_frame((2048, 2048), rng=np.random.default_rng(3), bit_depth=16)
-    dataset = workbench.import_frames("large", iter([image]), 1)
+    dataset = workbench.import_frames("large", iter([image]))
     UPennContrastDataset(workbench.api_url, workbench.token, dataset)  # the server has shown the image before
     values = {"Model": "pretrained", "Instance Grouping": "merged"}
     output = run(["-c", PROFILED_PREDICT, *workbench.worker("predict", "compute", tool(values, ["found"]), dataset)])[2]
@@ -178,7 +155,7 @@ def measure_predict(workbench: Workbench) -> list[list[object]]:
 
 def measure_annotations(workbench: Workbench, polygons: int, listed: int) -> list[list[object]]:
     """Return the seconds that polygons take to be uploaded and listed."""
-    dataset = workbench.import_frames("annotations", iter([np.zeros((64, 64), np.uint16)]), 1)
+    dataset = workbench.import_frames("annotations", iter([np.zeros((64, 64), np.uint16)]))
     client = UPennContrastAnnotationClient(workbench.api_url, workbench.token)
     angles = np.linspace(0, 2 * np.pi, 30, endpoint=False)
     rng = np.random.default_rng(0)
@@ -220,7 +197,7 @@ def measure_training_memory(workbench: Workbench, frame_counts: tuple[int, ...],
                     frame[:256, :256] = places[number][0]
                 yield frame
 
-        dataset = workbench.import_frames(f"{count} frames", frames(), count)
+        dataset = workbench.import_frames(f"{count} frames", frames())
         for z, (_, labels) in places.items():
             workbench.annotate(dataset, labels, z)
         values = {"Initial Model": "pretrained", "New Model Name": f"from {count}", "Annotation Tag": ["object"]}
@@ -242,7 +219,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[4, 32, 128], help="frames of the training datasets")
     parser.add_argument("--side", type=int, default=1024, help="of a training frame in pixels (default: %(default)s)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running_workbench(Path(folder)) as workbench:
+    with tempfile.TemporaryDirectory() as folder, started_server(Path(folder), workers=[ROOT / "workers"]) as server:
+        workbench = Workbench(Path(folder), server.api_url, server.token)
         rows = measure_interface(workbench, arguments.rounds)
         rows += measure_predict(workbench)
         rows += measure_annotations(workbench, 20_000, 100_000)

@@ -7,15 +7,11 @@ tools run as jobs of the workbench, as they do on the platform. Both models are 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +20,6 @@ from numpy.typing import NDArray
 
 import sample_frames
 from annotation_client.annotations import UPennContrastAnnotationClient
-from annotation_client.connection import connect
 from annotation_client.tiles import UPennContrastDataset
 from annotation_utilities.geometry import (
     annotation_to_geometry,
@@ -36,25 +31,14 @@ from annotation_utilities.selection import location_of
 from condensatenet.evaluation import compare_table, evaluate_instances
 from condensatenet.figures import Panel, draw_panels
 from sample_frames import Location, Sample
+from workbench.errors import WorkbenchError
+from workbench.server.address import RunningServer
+from workbench.server_process import import_files, started_server
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKBENCH = [sys.executable, "-m", "workbench"]
 ANNOTATED, REGION, BEFORE, AFTER = "annotated", "complete", "pretrained model", "retrained model"
 MODEL = "my model"
-START_SECONDS = 30
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where the workbench is, and the token that opens it."""
-
-    url: str
-    token: str
-
-    @property
-    def api_url(self) -> str:
-        """Address of its API."""
-        return f"{self.url}/api/v1"
 
 
 def main() -> None:
@@ -77,7 +61,7 @@ def main() -> None:
     output: Path = arguments.output / arguments.sample
     output.mkdir(parents=True, exist_ok=True)
     data = arguments.output / "workbench"
-    with running_workbench(data, arguments.port) as server:
+    with started_server(data, port=arguments.port, workers=[ROOT / "workers"]) as server:
         run_loop(sample, server, data, output)
         if not arguments.once:
             print(
@@ -87,10 +71,10 @@ def main() -> None:
             wait_for_interrupt()
 
 
-def run_loop(sample: Sample, server: Server, data: Path, output: Path) -> None:
+def run_loop(sample: Sample, server: RunningServer, data: Path, output: Path) -> None:
     """Import, annotate, segment with the pretrained model, train, segment with the new one, and compare."""
-    workbench("import", *sample.files, "--name", sample.name, "--data", data)
-    dataset_id = newest_dataset(server)
+    dataset_id = import_files(data, sample.files, name=sample.name)
+    print(f"Imported {sample.name} as dataset {dataset_id}", flush=True)
     annotate(sample, server, dataset_id)
     run_tool("segmentation", dataset_id, data, sample, [BEFORE], {**sample.prediction, "Model": "pretrained"})
     fields = {"New Model Name": MODEL, "Annotation Tag": ANNOTATED, "Region Tag": REGION, "Channel": sample.channel + 1}
@@ -111,32 +95,6 @@ def run_loop(sample: Sample, server: Server, data: Path, output: Path) -> None:
     print(f"\nLook at: {picture}\nLabel masks, outlines and table: {output / 'export'}")
 
 
-@contextmanager
-def running_workbench(data: Path, port: int) -> Iterator[Server]:
-    """Start a workbench and give what its `server.json` says; end it at the end."""
-    process = subprocess.Popen(
-        [*WORKBENCH, "serve", "--data", data, "--port", str(port), "--workers", ROOT / "workers"],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        yield wait_until_ready(process, data / "server.json")
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], file: Path) -> Server:
-    """Return the content of `server.json` once this process has written it."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        if file.exists():
-            server = json.loads(file.read_text(encoding="utf-8"))
-            if server["pid"] == process.pid:
-                return Server(server["url"], server["token"])
-        time.sleep(0.05)
-    raise SystemExit("The workbench did not start; the lines above say why.")
-
-
 def workbench(*arguments: object) -> None:
     """Run one of the workbench's commands."""
     result = subprocess.run([*WORKBENCH, *map(str, arguments)], check=False)
@@ -152,17 +110,7 @@ def run_tool(tool: str, dataset_id: str, data: Path, sample: Sample, tags: list[
     )
 
 
-def newest_dataset(server: Server) -> str:
-    """Return the id of the dataset that was imported last."""
-    connection = connect(server.api_url, server.token)
-    user = connection.get("user/me")
-    (private,) = connection.get("folder", {"parentType": "user", "parentId": user["_id"], "name": "Private"})
-    folders = connection.get("folder", {"parentType": "folder", "parentId": private["_id"], "limit": 0})
-    datasets = [folder for folder in folders if folder.get("meta", {}).get("subtype") == "contrastDataset"]
-    return str(max(datasets, key=lambda folder: folder["_id"])["_id"])
-
-
-def annotate(sample: Sample, server: Server, dataset_id: str) -> None:
+def annotate(sample: Sample, server: RunningServer, dataset_id: str) -> None:
     """Upload the outlines and the regions that a user would have drawn in the annotated part."""
     documents = []
     for location, (left, top, right, bottom) in sample.regions.items():
@@ -192,7 +140,9 @@ def annotation(
     }
 
 
-def read_predictions(sample: Sample, server: Server, dataset_id: str, tag: str) -> dict[Location, NDArray[np.int32]]:
+def read_predictions(
+    sample: Sample, server: RunningServer, dataset_id: str, tag: str
+) -> dict[Location, NDArray[np.int32]]:
     """Return label masks of the outlines with a tag."""
     client = UPennContrastAnnotationClient(server.api_url, server.token)
     found: dict[Location, dict[int, Any]] = {location: {} for location in sample.truths}
@@ -207,7 +157,7 @@ def read_predictions(sample: Sample, server: Server, dataset_id: str, tag: str) 
 
 def draw_comparison(
     sample: Sample,
-    server: Server,
+    server: RunningServer,
     dataset_id: str,
     locations: list[Location],
     unseen: dict[Location, NDArray[np.int32]],
@@ -237,4 +187,7 @@ def wait_for_interrupt() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except WorkbenchError as error:
+        sys.exit(str(error))

@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from annotation_client.connection import Connection, connect
+from workbench.server_process import started_server
 
 ROOT = Path(__file__).resolve().parent.parent
 REGISTRY = ROOT / "REGISTRY.md"
@@ -33,30 +30,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running_workbench(Path(folder)) as connection:
-        text = describe_workers(connection)
+    # An empty data folder: no models but those that ship.
+    with tempfile.TemporaryDirectory() as folder, started_server(Path(folder), workers=[ROOT / "workers"]) as server:
+        text = describe_workers(connect(server.api_url, server.token))
     if not arguments.check:
         REGISTRY.write_text(text, encoding="utf-8")
     elif not REGISTRY.exists() or REGISTRY.read_text(encoding="utf-8") != text:
         sys.exit("REGISTRY.md is not up to date: run scripts/write_registry.py")
-
-
-@contextmanager
-def running_workbench(folder: Path) -> Iterator[Connection]:
-    """Start a workbench with this repository's workers and no models but those that ship."""
-    command = [sys.executable, "-m", "workbench", "serve", "--data", folder / "data", "--port", "0"]
-    process = subprocess.Popen([*command, "--workers", ROOT / "workers"], stdout=subprocess.DEVNULL)
-    try:
-        ready = folder / "data" / "server.json"
-        while not ready.exists():
-            if process.poll() is not None:
-                sys.exit("the workbench did not start")
-            time.sleep(0.05)
-        server = json.loads(ready.read_text(encoding="utf-8"))
-        yield connect(f"{server['url']}/api/v1", server["token"])
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def describe_workers(connection: Connection) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,7 @@ from platform_driver import ROOT, Platform
 
 from annotation_client.uploads import upload_file
 from annotation_utilities.geometry import geometry_to_coordinates, labels_to_geometries
-
-_START_SECONDS = 30
+from workbench.server_process import import_files, started_server
 
 
 @dataclass
@@ -28,33 +24,11 @@ class RunningWorkbench:
 
     Attributes:
         data: its data folder.
-        process: the server.
         platform: drives it with the user's token.
     """
 
     data: Path
-    process: subprocess.Popen[bytes]
     platform: Platform
-
-    @classmethod
-    def start(cls, data: Path) -> RunningWorkbench:
-        """Start a server on a free port and wait until it answers."""
-        command = [sys.executable, "-m", "workbench", "serve", "--port", "0", "--data", str(data)]
-        process = subprocess.Popen([*command, "--workers", str(ROOT / "workers")], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            assert process.poll() is None, "the workbench did not start"
-            if (data / "server.json").exists():
-                server = json.loads((data / "server.json").read_text(encoding="utf-8"))
-                if server["pid"] == process.pid:
-                    return cls(data, process, Platform(f"{server['url']}/api/v1", server["token"]))
-            time.sleep(0.05)
-        raise AssertionError("the workbench did not become ready")
-
-    def stop(self) -> None:
-        """End the server."""
-        self.process.terminate()
-        assert self.process.wait(20) == 0
 
     def import_array(self, name: str, array: NDArray[Any], axes: str) -> str:
         """Import an array as a TIFF with these axes (of XYZCT and Y, X) and return the dataset's id."""
@@ -66,15 +40,7 @@ class RunningWorkbench:
 
     def import_files(self, name: str, files: list[Path]) -> str:
         """Import files on the command line and return the dataset's id."""
-        command = [sys.executable, "-m", "workbench", "import", *map(str, files), "--name", name]
-        subprocess.run(
-            [*command, "--data", str(self.data)], check=True, stdout=subprocess.DEVNULL, env=dict(os.environ)
-        )
-        connection = self.platform.connection
-        user = connection.get("user/me")
-        (private,) = connection.get("folder", {"parentType": "user", "parentId": user["_id"], "name": "Private"})
-        (dataset,) = connection.get("folder", {"parentType": "folder", "parentId": private["_id"], "name": name})
-        return str(dataset["_id"])
+        return import_files(self.data, files, name=name)
 
     def annotate_labels(
         self, dataset_id: str, labels: NDArray[np.int32], tag: str, location: tuple[int, int, int] = (0, 0, 0)
@@ -116,3 +82,10 @@ class RunningWorkbench:
         connection.downloadFile(file["_id"], str(folder / "archive"))
         model_archive.extract_archive(folder / "archive", folder)
         return folder
+
+
+@contextmanager
+def running_workbench(data: Path) -> Iterator[RunningWorkbench]:
+    """Run a server with this repository's workers while the block runs."""
+    with started_server(data, workers=[ROOT / "workers"]) as server:
+        yield RunningWorkbench(data, Platform(server.api_url, server.token))

@@ -22,7 +22,8 @@ from workbench_test_server import TOKEN, add_worker, is_alive
 from workbench.command_line import main
 from workbench.command_line.client import Client
 from workbench.images.importing import import_dataset
-from workbench.server.running import RunningServer, running_server
+from workbench.server.address import RunningServer
+from workbench.server.running import running_server
 from workbench.store.jobs import JobStatus
 from workbench.store.store import Store
 

@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from workbench.server_process import import_files
+
 TOKEN = "token-of-the-page-tests"
 WIDTH, HEIGHT = 160, 120  # of the test image
 SQUARE = 12  # side of the bright square that tells frames apart
@@ -97,8 +99,7 @@ class Bench:
 
     def import_images(self, path: Path, name: str) -> str:
         """Import with the command line, and return the dataset's identifier."""
-        output = run_workbench("import", str(path), "--name", name, "--data", str(self.data))
-        return output.partition("\t")[0]
+        return import_files(self.data, [path], name=name)
 
     def annotations(self, dataset_id: str) -> list[dict[str, Any]]:
         """Return all annotations of a dataset, in the order of their making."""
@@ -123,12 +124,6 @@ class Bench:
             "location": location,
         }
         self.ask("POST", "upenn_annotation", annotation)
-
-
-def run_workbench(*arguments: str) -> str:
-    """Run a verb of the command line to its end, and return what it printed."""
-    command = [sys.executable, "-m", "workbench", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 @contextmanager

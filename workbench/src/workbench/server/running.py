@@ -1,18 +1,16 @@
-"""A server that is up: its socket, its jobs, and the file that says where it is."""
+"""A server that is up: its socket, its jobs, and how it starts and ends."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import ipaddress
-import json
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvicorn
@@ -21,24 +19,15 @@ from workbench.errors import WorkbenchError
 from workbench.jobs.containers import DockerEngine
 from workbench.jobs.registry import Registry
 from workbench.jobs.runner import JobRunner
+from workbench.server.address import RunningServer, read_address, remove_address, write_address
 from workbench.server.app import LOOPBACK_NAMES, create_app
 from workbench.store.lock import FolderLock
 from workbench.store.store import Store
 
-_FILE = "server.json"
 _ANSWER_WITHIN_S = 2  # what requests that are under way get when the server ends
 _END_WITHIN_S = 3.0
 _START_WITHIN_S = 10.0
 _LAST_PORT = 65535
-
-
-@dataclass(frozen=True)
-class RunningServer:
-    """Where a server is and what opens it."""
-
-    url: str
-    token: str
-    pid: int
 
 
 @contextmanager
@@ -64,10 +53,11 @@ def running_server(
     registry = Registry(workers, engine=DockerEngine())
     with ExitStack() as stack:
         store = stack.enter_context(closing(Store(data_folder, serve=True)))
-        (data_folder / _FILE).unlink(missing_ok=True)  # of a server that was killed
+        remove_address(data_folder)  # of a server that was killed
         listener = stack.enter_context(_listen(host, port))
         url = f"http://{_reachable(host)}:{listener.getsockname()[1]}"
-        runner = JobRunner(store, registry, api_url=f"{url}/api/v1")
+        here = RunningServer(url, token, os.getpid())
+        runner = JobRunner(store, registry, api_url=here.api_url)
         server = uvicorn.Server(
             uvicorn.Config(
                 create_app(store, token=token, runner=runner, hosts=hosts),
@@ -89,13 +79,12 @@ def running_server(
                 time.sleep(0.01)
             if not server.started:
                 raise WorkbenchError(f"The server could not start at {url}. Choose another --port.")
-            here = RunningServer(url, token, os.getpid())
-            _write(data_folder / _FILE, here)
+            write_address(data_folder, here)
             yield here
         finally:
             # Jobs first: their workers talk to the server while they clean up.
             runner.stop()
-            (data_folder / _FILE).unlink(missing_ok=True)
+            remove_address(data_folder)
             server.should_exit = True
             thread.join(_END_WITHIN_S)
 
@@ -104,8 +93,8 @@ def wait_for_server(data_folder: Path) -> RunningServer | None:
     """Return the server that holds a data folder, which may be about to start, or None if there is none."""
     end = time.monotonic() + _START_WITHIN_S
     while _is_served(data_folder) and time.monotonic() < end:
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return RunningServer(**json.loads((data_folder / _FILE).read_text(encoding="utf-8")))
+        if server := read_address(data_folder):
+            return server
         time.sleep(0.1)
     return None
 
@@ -151,12 +140,3 @@ def _reachable(host: str) -> str:
             return "127.0.0.1" if address.version == 4 else "[::1]"
         return host if address.version == 4 else f"[{host}]"
     return host
-
-
-def _write(path: Path, here: RunningServer) -> None:
-    """Write the file at once, readable by this user only."""
-    new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        json.dump(asdict(here), file)
-    os.replace(new, path)
