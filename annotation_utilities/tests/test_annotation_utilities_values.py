@@ -15,6 +15,7 @@ from annotation_utilities.errors import AnnotationError, InterfaceValueError
 from annotation_utilities.interface_values import (
     get_channel,
     get_number,
+    get_numbers,
     get_required_select,
     get_select,
     get_selected_channels,
@@ -187,6 +188,19 @@ def test_the_limits_are_told() -> None:
         assert str(caught.value).endswith(told)
     with pytest.raises(InterfaceValueError, match="Enter a whole number from 10 to 500"):
         get_number({"F": 9}, "F", default=100, minimum=10, maximum=500, integer=True)
+
+
+def test_the_numbers_of_a_form() -> None:
+    fields = {
+        "Size": {"default": 15, "min": 1, "max": 600, "step": 1, "tooltip": "area"},
+        "Threshold": {"default": 0.15, "min": 0, "max": 1, "step": 0.01},
+    }
+    numbers = get_numbers({"Size": "20.4", "Threshold": 0.3, "Other": "x"}, fields)
+    assert numbers == {"Size": 20, "Threshold": 0.3} and type(numbers["Size"]) is int
+    assert get_numbers({}, fields) == {"Size": 15, "Threshold": 0.15}
+    for field, value in (("Size", 0), ("Size", 601), ("Threshold", "x")):
+        with pytest.raises(InterfaceValueError, match=f"^{field}: "):
+            get_numbers({field: value}, fields)
 
 
 def test_texts() -> None:

@@ -101,6 +101,30 @@ def get_number(
     return number
 
 
+def get_numbers(values: Mapping[str, Any], fields: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the numbers of several fields; see `get_number`.
+
+    Args:
+        values: the form's values.
+        fields: the fields as the form describes them, with "default", "min", "max" and "step"; where the step is an
+            int, the number is rounded.
+
+    Raises:
+        InterfaceValueError: a value is no finite number, or is outside the limits.
+    """
+    return {
+        name: get_number(
+            values,
+            name,
+            default=field["default"],
+            minimum=field["min"],
+            maximum=field["max"],
+            integer=isinstance(field["step"], int),
+        )
+        for name, field in fields.items()
+    }
+
+
 def get_text(values: Mapping[str, Any], field: str, *, default: str = "") -> str:
     """Return a text without blanks around it; a number is taken as the text it was typed as.
 

@@ -13,7 +13,7 @@ from annotation_client.errors import DatasetError
 from annotation_client.utils import sendWarning
 from annotation_client.workers import UPennContrastWorkerPreviewClient
 from annotation_utilities.batch_argument_parser import batch_interface_fields
-from annotation_utilities.interface_values import get_number, get_required_select, get_select
+from annotation_utilities.interface_values import get_numbers, get_required_select, get_select
 from worker_client import Progress, WorkerClient, WorkerError, check_parameters, run_worker
 
 if TYPE_CHECKING:
@@ -180,17 +180,7 @@ def read_settings(values: dict[str, Any]) -> PredictSettings:
     Raises:
         InterfaceValueError, WorkerError: a value cannot be used; the text names its field.
     """
-    numbers = {
-        name: get_number(
-            values,
-            name,
-            default=field["default"],
-            minimum=field["min"],
-            maximum=field["max"],
-            integer=isinstance(field["step"], int),
-        )
-        for name, field in NUMBERS.items()
-    }
+    numbers = get_numbers(values, NUMBERS)
     if numbers["Min Size"] > numbers["Max Size"]:
         raise WorkerError(
             f"Min Size ({numbers['Min Size']}) is larger than Max Size ({numbers['Max Size']}), so that nothing can be "

@@ -24,7 +24,7 @@ from annotation_client.errors import UploadError
 from annotation_client.tiles import UPennContrastDataset
 from annotation_client.utils import sendProgress, sendWarning
 from annotation_client.workers import UPennContrastWorkerPreviewClient
-from annotation_utilities.interface_values import get_channel, get_number, get_required_select, get_tags, get_text
+from annotation_utilities.interface_values import get_channel, get_numbers, get_required_select, get_tags, get_text
 from worker_client import Progress, WorkerError, check_parameters, run_worker
 
 if TYPE_CHECKING:
@@ -150,17 +150,7 @@ def read_settings(values: dict[str, Any]) -> TrainSettings:
     Raises:
         InterfaceValueError, WorkerError, ModelStoreError: a value cannot be used; the text names its field.
     """
-    numbers = {
-        name: get_number(
-            values,
-            name,
-            default=field["default"],
-            minimum=field["min"],
-            maximum=field["max"],
-            integer=isinstance(field["step"], int),
-        )
-        for name, field in NUMBERS.items()
-    }
+    numbers = get_numbers(values, NUMBERS)
     settings = TrainSettings(
         initial_model=get_required_select(values.get(INITIAL_MODEL), INITIAL_MODEL),
         name=utils.validate_model_name(get_text(values, NAME, default=new_default_name())),
