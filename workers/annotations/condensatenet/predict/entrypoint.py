@@ -222,8 +222,9 @@ def existing_positions(worker: WorkerClient) -> list[dict[str, int]]:
     """
     dataset = worker.datasetClient
     dataset.check_grey()
+    positions = worker.positions()
     existing, problem = [], None
-    for position in worker.positions():
+    for position in positions:
         try:
             dataset.coordinatesToFrameIndex(position["XY"], position["Z"], position["Time"], worker.channel)
         except DatasetError as error:
@@ -233,7 +234,7 @@ def existing_positions(worker: WorkerClient) -> list[dict[str, int]]:
     if problem and not existing:
         raise problem
     if problem:
-        missing = len(worker.positions()) - len(existing)
+        missing = len(positions) - len(existing)
         sendWarning(f"{missing:,} of the chosen positions have no image in this channel.", title="Positions left out")
     return existing
 
