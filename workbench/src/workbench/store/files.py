@@ -6,11 +6,12 @@ import mimetypes
 import re
 import sqlite3
 from pathlib import Path
+from typing import ClassVar
 
 from workbench.errors import InvalidDocumentError
-from workbench.store.contents import Contents
-from workbench.store.database import Database, new_id, now
-from workbench.store.documents import EVERYTHING, Document, Paging, check_id
+from workbench.store.database import now
+from workbench.store.documents import EVERYTHING, Document, Paging
+from workbench.store.tables import Table, existing_id
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
@@ -30,16 +31,13 @@ DEFAULT_MIME_TYPE = "application/octet-stream"
 
 # As a header of an answer can hold it.
 _MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*", re.ASCII)
-_COLUMNS = {"_id": "id", "name": "name", "size": "size", "created": "created", "updated": "updated"}
 
 
-class Files:
+class Files(Table):
     """The table of files."""
 
-    def __init__(self, database: Database, contents: Contents, creator_id: str) -> None:
-        self._database = database
-        self._contents = contents
-        self._creator_id = creator_id
+    kind = "file"
+    _sortable: ClassVar = {"_id": "id", "name": "name", "size": "size", "created": "created", "updated": "updated"}
 
     def create(self, item_id: str, name: str, content_id: str, *, mime_type: str | None = None) -> Document:
         """Add a kept content to an item as a file.
@@ -54,26 +52,14 @@ class Files:
         if not name:
             raise InvalidDocumentError("File name must not be empty.")
         with self._database.write() as connection:
-            item_id = check_id(item_id)
-            if connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone() is None:
-                raise InvalidDocumentError(f"No such item: {item_id}")
-            time = now()
-            file_id = new_id()
-            connection.execute(
-                "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    file_id,
-                    item_id,
-                    name,
-                    _mime_type(name) if mime_type in (None, DEFAULT_MIME_TYPE) else mime_type,
-                    self._contents.path(content_id).stat().st_size,
-                    content_id,
-                    self._creator_id,
-                    time,
-                    time,
-                ),
-            )
-            return self.load(file_id)
+            columns = {
+                "item_id": existing_id(connection, "item", item_id),
+                "name": name,
+                "mime_type": _mime_type(name) if mime_type in (None, DEFAULT_MIME_TYPE) else mime_type,
+                "size": self._contents.path(content_id).stat().st_size,
+                "content_id": content_id,
+            }
+            return self._insert(connection, columns)
 
     def replace_content(self, file_id: str, content_id: str) -> Document:
         """Give a file other bytes; identifiers and names stay, the old bytes are removed.
@@ -84,29 +70,11 @@ class Files:
         with self._database.write() as connection:
             file = self.load(file_id)
             (old,) = connection.execute("SELECT content_id FROM files WHERE id = ?", (file["_id"],)).fetchone()
-            time = now()
-            connection.execute(
-                "UPDATE files SET content_id = ?, size = ?, created = ?, updated = ? WHERE id = ?",
-                (content_id, self._contents.path(content_id).stat().st_size, time, time, file["_id"]),
-            )
             self._database.after_commit(lambda: self._contents.remove([old]))
-            return self.load(file["_id"])
-
-    def find(self, file_id: str) -> Document | None:
-        """Give a file, or None."""
-        row = self._database.read_one("SELECT * FROM files WHERE id = ?", (file_id.lower(),))
-        return None if row is None else _document(row)
-
-    def load(self, file_id: str) -> Document:
-        """Give a file.
-
-        Raises:
-            InvalidDocumentError: there is none.
-        """
-        file = self.find(check_id(file_id))
-        if file is None:
-            raise InvalidDocumentError(f"No such file: {file_id}")
-        return file
+            time = now()
+            size = self._contents.path(content_id).stat().st_size
+            columns = {"content_id": content_id, "size": size, "created": time, "updated": time}
+            return self._update(connection, file["_id"], columns)
 
     def path(self, file_id: str) -> Path:
         """Give the path of the bytes that a file has now; later bytes have another path.
@@ -121,16 +89,11 @@ class Files:
 
     def children(self, item_id: str, *, paging: Paging = EVERYTHING) -> list[Document]:
         """List the files of an item."""
-        rows = self._database.read(
-            f"SELECT * FROM files WHERE item_id = ?{paging.clause(_COLUMNS)}", (item_id.lower(),)
-        )
-        return [_document(row) for row in rows]
+        return self._select({"item_id": item_id.lower()}, paging)
 
     def count_children(self, item_id: str) -> int:
         """Count the files of an item."""
-        row = self._database.read_one("SELECT COUNT(*) FROM files WHERE item_id = ?", (item_id.lower(),))
-        assert row is not None
-        return int(row[0])
+        return self._count({"item_id": item_id.lower()})
 
     def rename(self, file_id: str, *, name: str | None = None, mime_type: str | None = None) -> Document:
         """Change the name or the kind of a file.
@@ -143,19 +106,30 @@ class Files:
             raise InvalidDocumentError("File name must not be empty.")
         with self._database.write() as connection:
             file = self.load(file_id)
-            connection.execute(
-                "UPDATE files SET name = ?, mime_type = ?, updated = ? WHERE id = ?",
-                (name or file["name"], mime_type or file["mimeType"], now(), file["_id"]),
-            )
-            return self.load(file["_id"])
+            columns = {"name": name or file["name"], "mime_type": mime_type or file["mimeType"]}
+            return self._update(connection, file["_id"], columns)
 
     def delete(self, file_id: str) -> None:
         """Delete a file; its item stays."""
-        with self._database.write() as connection:
-            file_id = file_id.lower()
-            rows = connection.execute("SELECT content_id FROM files WHERE id = ?", (file_id,)).fetchall()
-            connection.execute("DELETE FROM files WHERE id = ?", (file_id,))
-            self._database.after_commit(lambda: self._contents.remove([row[0] for row in rows]))
+        self._delete(
+            file_id, contents="SELECT content_id FROM files WHERE id = ?", rows="DELETE FROM files WHERE id = ?"
+        )
+
+    @staticmethod
+    def _document(row: sqlite3.Row) -> Document:
+        document = {
+            "_id": row["id"],
+            "_modelType": "file",
+            "name": row["name"],
+            "itemId": row["item_id"],
+            "size": row["size"],
+            "mimeType": row["mime_type"],
+            "exts": [extension.lower() for extension in row["name"].split(".")[1:]],
+            "creatorId": row["creator_id"],
+            "created": row["created"],
+        }
+        # The platform's files have no such date until they are renamed, so nothing that runs there may count on it.
+        return document if row["updated"] == row["created"] else {**document, "updated": row["updated"]}
 
 
 def check_mime_type(text: str | None) -> None:
@@ -170,19 +144,3 @@ def check_mime_type(text: str | None) -> None:
 
 def _mime_type(name: str) -> str:
     return mimetypes.guess_type(name, strict=False)[0] or DEFAULT_MIME_TYPE
-
-
-def _document(row: sqlite3.Row) -> Document:
-    document = {
-        "_id": row["id"],
-        "_modelType": "file",
-        "name": row["name"],
-        "itemId": row["item_id"],
-        "size": row["size"],
-        "mimeType": row["mime_type"],
-        "exts": [extension.lower() for extension in row["name"].split(".")[1:]],
-        "creatorId": row["creator_id"],
-        "created": row["created"],
-    }
-    # The platform's files have no such date until they are renamed, so nothing that runs there may count on it.
-    return document if row["updated"] == row["created"] else {**document, "updated": row["updated"]}

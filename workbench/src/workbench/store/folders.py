@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 from workbench.errors import InvalidDocumentError
-from workbench.store.contents import Contents
-from workbench.store.database import Database, new_id, now
-from workbench.store.documents import EVERYTHING, Document, Paging, check_id, json_text, merge_metadata
+from workbench.store.documents import EVERYTHING, Document, Paging
+from workbench.store.tables import DescribedTable, existing_id
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS folders (
@@ -30,9 +30,6 @@ CREATE TABLE IF NOT EXISTS folders (
 """
 DATASET_SUBTYPE = "contrastDataset"
 
-_COLUMNS = {"_id": "id", "name": "name", "lowerName": "lower_name", "created": "created", "updated": "updated"}
-_SIZE = """(SELECT COALESCE(SUM(files.size), 0) FROM items JOIN files ON files.item_id = items.id
-            WHERE items.folder_id = folders.id) AS size"""
 _TREE = """WITH RECURSIVE tree(id) AS (
                SELECT ? UNION ALL SELECT folders.id FROM folders JOIN tree ON folders.parent_id = tree.id
                WHERE folders.parent_type = 'folder')"""
@@ -43,13 +40,12 @@ def is_dataset(folder: Document) -> bool:
     return bool(folder["meta"].get("subtype") == DATASET_SUBTYPE)
 
 
-class Folders:
+class Folders(DescribedTable):
     """The table of folders."""
 
-    def __init__(self, database: Database, contents: Contents, creator_id: str) -> None:
-        self._database = database
-        self._contents = contents
-        self._creator_id = creator_id
+    kind = "folder"
+    _expressions = """, (SELECT COALESCE(SUM(files.size), 0) FROM items JOIN files ON files.item_id = items.id
+                         WHERE items.folder_id = folders.id) AS size"""
 
     def create(
         self,
@@ -72,143 +68,77 @@ class Folders:
         Raises:
             InvalidDocumentError: the name is empty or taken, or there is no such parent.
         """
-        name = name.strip()
-        if not name:
-            raise InvalidDocumentError("Folder name must not be empty.")
+        name = self._checked_name(name)
         with self._database.write() as connection:
             parent_id = self._check_parent(connection, parent_type, parent_id)
-            existing = self._by_name(parent_type, parent_id, name)
-            if existing is not None and reuse_existing:
-                return self.set_metadata(existing["_id"], meta) if meta else existing
-            taken = names_taken(connection, parent_id, parent_type)
-            if existing is not None and not rename:
-                raise InvalidDocumentError("A folder with that name already exists here.")
-            if taken(name) and not rename:
-                raise InvalidDocumentError("An item with that name already exists here.")
-            name = free_name(name, taken)
-            time = now()
-            folder_id = new_id()
-            connection.execute(
-                "INSERT INTO folders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    folder_id,
-                    parent_type,
-                    parent_id,
-                    name,
-                    name.lower(),
-                    description.strip(),
-                    public,
-                    *_meta_columns(merge_metadata({}, meta or {})),
-                    self._creator_id,
-                    time,
-                    time,
-                ),
-            )
-            return self.load(folder_id)
-
-    def find(self, folder_id: str) -> Document | None:
-        """Give a folder, or None."""
-        row = self._database.read_one(f"SELECT *, {_SIZE} FROM folders WHERE id = ?", (folder_id.lower(),))
-        return None if row is None else _document(row)
-
-    def load(self, folder_id: str) -> Document:
-        """Give a folder.
-
-        Raises:
-            InvalidDocumentError: there is none.
-        """
-        folder = self.find(check_id(folder_id))
-        if folder is None:
-            raise InvalidDocumentError(f"No such folder: {folder_id}")
-        return folder
+            if reuse_existing and (existing := self.children(parent_id, parent_type=parent_type, name=name)):
+                return self.set_metadata(existing[0]["_id"], meta) if meta else existing[0]
+            if rename:
+                name = free_name(name, names_taken(connection, parent_id, parent_type))
+            else:
+                self._refuse_taken(connection, parent_type, parent_id, name)
+            parent = {"parent_type": parent_type, "parent_id": parent_id}
+            return self._add(connection, name, description, meta, {**parent, "public": public})
 
     def children(
         self, parent_id: str, *, parent_type: str = "folder", name: str | None = None, paging: Paging = EVERYTHING
     ) -> list[Document]:
         """List the folders in a folder or a user, or the one of a name."""
-        where, arguments = _children_of(parent_id, parent_type, name)
-        rows = self._database.read(f"SELECT *, {_SIZE} FROM folders WHERE {where}{paging.clause(_COLUMNS)}", arguments)
-        return [_document(row) for row in rows]
+        return self._select(_in_parent(parent_id, parent_type, name), paging)
 
     def count_children(self, parent_id: str, *, parent_type: str = "folder", name: str | None = None) -> int:
         """Count what :meth:`children` lists without paging."""
-        where, arguments = _children_of(parent_id, parent_type, name)
-        row = self._database.read_one(f"SELECT COUNT(*) FROM folders WHERE {where}", arguments)
-        assert row is not None
-        return int(row[0])
+        return self._count(_in_parent(parent_id, parent_type, name))
 
     def datasets(self) -> list[Document]:
         """List every dataset, the newest last."""
-        rows = self._database.read(f"SELECT *, {_SIZE} FROM folders WHERE is_dataset ORDER BY id")
-        return [_document(row) for row in rows]
-
-    def rename(self, folder_id: str, *, name: str | None = None, description: str | None = None) -> Document:
-        """Change the name or the description of a folder.
-
-        Raises:
-            InvalidDocumentError: the name is empty or taken, or there is no such folder.
-        """
-        with self._database.write() as connection:
-            folder = self.load(folder_id)
-            new_name = folder["name"] if name is None else name.strip()
-            if not new_name:
-                raise InvalidDocumentError("Folder name must not be empty.")
-            if new_name != folder["name"]:
-                if self._by_name(folder["parentCollection"], folder["parentId"], new_name):
-                    raise InvalidDocumentError("A folder with that name already exists here.")
-                if names_taken(connection, folder["parentId"], folder["parentCollection"])(new_name):
-                    raise InvalidDocumentError("An item with that name already exists here.")
-            connection.execute(
-                "UPDATE folders SET name = ?, lower_name = ?, description = ?, updated = ? WHERE id = ?",
-                (
-                    new_name,
-                    new_name.lower(),
-                    folder["description"] if description is None else description.strip(),
-                    now(),
-                    folder["_id"],
-                ),
-            )
-            return self.load(folder["_id"])
-
-    def set_metadata(self, folder_id: str, changes: Document, *, allow_null: bool = False) -> Document:
-        """Merge changes into the metadata; a null removes its key, unless nulls are allowed as values.
-
-        Raises:
-            InvalidDocumentError: a key is not allowed, or there is no such folder.
-        """
-        with self._database.write() as connection:
-            folder = self.load(folder_id)
-            meta = merge_metadata(folder["meta"], changes, allow_null=allow_null)
-            connection.execute(
-                "UPDATE folders SET meta = ?, is_dataset = ?, updated = ? WHERE id = ?",
-                (*_meta_columns(meta), now(), folder["_id"]),
-            )
-            return self.load(folder["_id"])
+        return self._select({"is_dataset": True})
 
     def delete(self, folder_id: str) -> None:
         """Delete a folder with all folders, items, files and annotations in it."""
-        with self._database.write() as connection:
-            folder_id = folder_id.lower()
-            contents = connection.execute(
-                f"""{_TREE} SELECT files.content_id FROM tree JOIN items ON items.folder_id = tree.id
-                    JOIN files ON files.item_id = items.id""",
-                (folder_id,),
-            ).fetchall()
-            # Items, files, annotations and connections go with their folder (ON DELETE CASCADE).
-            connection.execute(f"{_TREE} DELETE FROM folders WHERE id IN tree", (folder_id,))
-            self._database.after_commit(lambda: self._contents.remove([row[0] for row in contents]))
+        self._delete(
+            folder_id,
+            contents=f"""{_TREE} SELECT files.content_id FROM tree JOIN items ON items.folder_id = tree.id
+                         JOIN files ON files.item_id = items.id""",
+            rows=f"{_TREE} DELETE FROM folders WHERE id IN tree",
+        )
 
-    def _by_name(self, parent_type: str, parent_id: str, name: str) -> Document | None:
-        found = self.children(parent_id, parent_type=parent_type, name=name)
-        return found[0] if found else None
+    def _name_for(self, connection: sqlite3.Connection, document: Document, name: str) -> str:
+        self._refuse_taken(connection, document["parentCollection"], document["parentId"], name)
+        return name
+
+    def _refuse_taken(self, connection: sqlite3.Connection, parent_type: str, parent_id: str, name: str) -> None:
+        if names_taken(connection, parent_id, parent_type)(name):
+            kind = "A folder" if self.count_children(parent_id, parent_type=parent_type, name=name) else "An item"
+            raise InvalidDocumentError(f"{kind} with that name already exists here.")
+
+    def _meta_columns(self, meta: Document) -> dict[str, Any]:
+        return {**super()._meta_columns(meta), "is_dataset": is_dataset({"meta": meta})}
 
     def _check_parent(self, connection: sqlite3.Connection, parent_type: str, parent_id: str) -> str:
         if parent_type == "folder":
             return str(self.load(parent_id)["_id"])
-        parent_id = check_id(parent_id)
-        if connection.execute("SELECT 1 FROM users WHERE id = ?", (parent_id,)).fetchone() is None:
-            raise InvalidDocumentError(f"No such user: {parent_id}")
-        return parent_id
+        return existing_id(connection, "user", parent_id)
+
+    @staticmethod
+    def _document(row: sqlite3.Row) -> Document:
+        return {
+            "_id": row["id"],
+            "_modelType": "folder",
+            "_accessLevel": 2,
+            "name": row["name"],
+            "description": row["description"],
+            "parentId": row["parent_id"],
+            "parentCollection": row["parent_type"],
+            "baseParentId": row["creator_id"],
+            "baseParentType": "user",
+            "creatorId": row["creator_id"],
+            "public": bool(row["public"]),
+            "size": row["size"],
+            "created": row["created"],
+            "updated": row["updated"],
+            "meta": json.loads(row["meta"]),
+        }
 
 
 def names_taken(connection: sqlite3.Connection, parent_id: str, parent_type: str = "folder") -> Callable[[str], bool]:
@@ -236,31 +166,5 @@ def free_name(name: str, taken: Callable[[str], bool]) -> str:
     return candidate
 
 
-def _meta_columns(meta: Document) -> tuple[str, bool]:
-    return json_text(meta), is_dataset({"meta": meta})
-
-
-def _children_of(parent_id: str, parent_type: str, name: str | None) -> tuple[str, list[str]]:
-    if name is None:
-        return "parent_type = ? AND parent_id = ?", [parent_type, parent_id.lower()]
-    return "parent_type = ? AND parent_id = ? AND name = ?", [parent_type, parent_id.lower(), name]
-
-
-def _document(row: sqlite3.Row) -> Document:
-    return {
-        "_id": row["id"],
-        "_modelType": "folder",
-        "_accessLevel": 2,
-        "name": row["name"],
-        "description": row["description"],
-        "parentId": row["parent_id"],
-        "parentCollection": row["parent_type"],
-        "baseParentId": row["creator_id"],
-        "baseParentType": "user",
-        "creatorId": row["creator_id"],
-        "public": bool(row["public"]),
-        "size": row["size"],
-        "created": row["created"],
-        "updated": row["updated"],
-        "meta": json.loads(row["meta"]),
-    }
+def _in_parent(parent_id: str, parent_type: str, name: str | None) -> dict[str, str | None]:
+    return {"parent_type": parent_type, "parent_id": parent_id.lower(), "name": name}

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from workbench.errors import InvalidDocumentError
-from workbench.store.contents import Contents
-from workbench.store.database import Database, new_id, now
-from workbench.store.documents import EVERYTHING, Document, Paging, check_id, json_text, merge_metadata
+from workbench.store.documents import EVERYTHING, Document, Paging, json_text
 from workbench.store.folders import free_name, names_taken
+from workbench.store.tables import DescribedTable, existing_id
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS items (
@@ -27,17 +25,12 @@ CREATE TABLE IF NOT EXISTS items (
 );
 """
 
-_COLUMNS = {"_id": "id", "name": "name", "lowerName": "lower_name", "created": "created", "updated": "updated"}
-_SIZE = "(SELECT COALESCE(SUM(files.size), 0) FROM files WHERE files.item_id = items.id) AS size"
 
-
-class Items:
+class Items(DescribedTable):
     """The table of items."""
 
-    def __init__(self, database: Database, contents: Contents, creator_id: str) -> None:
-        self._database = database
-        self._contents = contents
-        self._creator_id = creator_id
+    kind = "item"
+    _expressions = ", (SELECT COALESCE(SUM(files.size), 0) FROM files WHERE files.item_id = items.id) AS size"
 
     def create(
         self,
@@ -56,99 +49,21 @@ class Items:
         Raises:
             InvalidDocumentError: the name is empty, or there is no such folder.
         """
-        name = name.strip()
-        if not name:
-            raise InvalidDocumentError("Item name must not be empty.")
+        name = self._checked_name(name)
         with self._database.write() as connection:
-            folder_id = check_id(folder_id)
-            if connection.execute("SELECT 1 FROM folders WHERE id = ?", (folder_id,)).fetchone() is None:
-                raise InvalidDocumentError(f"No such folder: {folder_id}")
+            folder_id = existing_id(connection, "folder", folder_id)
             if reuse_existing and (existing := self.children(folder_id, name=name)):
                 return self.set_metadata(existing[0]["_id"], meta) if meta else existing[0]
             name = free_name(name, names_taken(connection, folder_id))
-            time = now()
-            item_id = new_id()
-            connection.execute(
-                "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?, ?)",
-                (
-                    item_id,
-                    folder_id,
-                    name,
-                    name.lower(),
-                    description.strip(),
-                    json_text(merge_metadata({}, meta or {})),
-                    self._creator_id,
-                    time,
-                    time,
-                ),
-            )
-            return self.load(item_id)
-
-    def find(self, item_id: str) -> Document | None:
-        """Give an item, or None."""
-        row = self._database.read_one(f"SELECT *, {_SIZE} FROM items WHERE id = ?", (item_id.lower(),))
-        return None if row is None else _document(row)
-
-    def load(self, item_id: str) -> Document:
-        """Give an item.
-
-        Raises:
-            InvalidDocumentError: there is none.
-        """
-        item = self.find(check_id(item_id))
-        if item is None:
-            raise InvalidDocumentError(f"No such item: {item_id}")
-        return item
+            return self._add(connection, name, description, meta, {"folder_id": folder_id})
 
     def children(self, folder_id: str, *, name: str | None = None, paging: Paging = EVERYTHING) -> list[Document]:
         """List the items of a folder, or the one of a name."""
-        where, arguments = _children_of(folder_id, name)
-        rows = self._database.read(f"SELECT *, {_SIZE} FROM items WHERE {where}{paging.clause(_COLUMNS)}", arguments)
-        return [_document(row) for row in rows]
+        return self._select({"folder_id": folder_id.lower(), "name": name}, paging)
 
     def count_children(self, folder_id: str, *, name: str | None = None) -> int:
         """Count what :meth:`children` lists without paging."""
-        where, arguments = _children_of(folder_id, name)
-        row = self._database.read_one(f"SELECT COUNT(*) FROM items WHERE {where}", arguments)
-        assert row is not None
-        return int(row[0])
-
-    def rename(self, item_id: str, *, name: str | None = None, description: str | None = None) -> Document:
-        """Change the name or the description of an item; a name that is taken gets a number.
-
-        Raises:
-            InvalidDocumentError: the name is empty, or there is no such item.
-        """
-        with self._database.write() as connection:
-            item = self.load(item_id)
-            new_name = item["name"] if name is None else name.strip()
-            if not new_name:
-                raise InvalidDocumentError("Item name must not be empty.")
-            if new_name != item["name"]:
-                new_name = free_name(new_name, names_taken(connection, item["folderId"]))
-            connection.execute(
-                "UPDATE items SET name = ?, lower_name = ?, description = ?, updated = ? WHERE id = ?",
-                (
-                    new_name,
-                    new_name.lower(),
-                    item["description"] if description is None else description.strip(),
-                    now(),
-                    item["_id"],
-                ),
-            )
-            return self.load(item["_id"])
-
-    def set_metadata(self, item_id: str, changes: Document, *, allow_null: bool = False) -> Document:
-        """Merge changes into the metadata; a null removes its key, unless nulls are allowed as values.
-
-        Raises:
-            InvalidDocumentError: a key is not allowed, or there is no such item.
-        """
-        with self._database.write() as connection:
-            item = self.load(item_id)
-            meta = json_text(merge_metadata(item["meta"], changes, allow_null=allow_null))
-            connection.execute("UPDATE items SET meta = ?, updated = ? WHERE id = ?", (meta, now(), item["_id"]))
-            return self.load(item["_id"])
+        return self._count({"folder_id": folder_id.lower(), "name": name})
 
     def set_large_image(self, item_id: str, large_image: Document | None) -> Document:
         """Say which file of an item is its image, such as ``{"fileId": ...}``, or that it is none.
@@ -159,39 +74,35 @@ class Items:
         with self._database.write() as connection:
             item = self.load(item_id)
             text = None if large_image is None else json_text(large_image)
-            connection.execute("UPDATE items SET large_image = ?, updated = ? WHERE id = ?", (text, now(), item["_id"]))
-            return self.load(item["_id"])
+            return self._update(connection, item["_id"], {"large_image": text})
 
     def delete(self, item_id: str) -> None:
         """Delete an item with its files."""
-        with self._database.write() as connection:
-            item_id = item_id.lower()
-            rows = connection.execute("SELECT content_id FROM files WHERE item_id = ?", (item_id,)).fetchall()
-            connection.execute("DELETE FROM items WHERE id = ?", (item_id,))
-            self._database.after_commit(lambda: self._contents.remove([row[0] for row in rows]))
+        self._delete(
+            item_id,
+            contents="SELECT content_id FROM files WHERE item_id = ?",
+            rows="DELETE FROM items WHERE id = ?",
+        )
 
+    def _name_for(self, connection: sqlite3.Connection, document: Document, name: str) -> str:
+        return free_name(name, names_taken(connection, document["folderId"]))
 
-def _children_of(folder_id: str, name: str | None) -> tuple[str, list[str]]:
-    if name is None:
-        return "folder_id = ?", [folder_id.lower()]
-    return "folder_id = ? AND name = ?", [folder_id.lower(), name]
-
-
-def _document(row: sqlite3.Row) -> Document:
-    item = {
-        "_id": row["id"],
-        "_modelType": "item",
-        "name": row["name"],
-        "description": row["description"],
-        "folderId": row["folder_id"],
-        "baseParentId": row["creator_id"],
-        "baseParentType": "user",
-        "creatorId": row["creator_id"],
-        "size": row["size"],
-        "created": row["created"],
-        "updated": row["updated"],
-        "meta": json.loads(row["meta"]),
-    }
-    if row["large_image"] is not None:
-        item["largeImage"] = json.loads(row["large_image"])
-    return item
+    @staticmethod
+    def _document(row: sqlite3.Row) -> Document:
+        item = {
+            "_id": row["id"],
+            "_modelType": "item",
+            "name": row["name"],
+            "description": row["description"],
+            "folderId": row["folder_id"],
+            "baseParentId": row["creator_id"],
+            "baseParentType": "user",
+            "creatorId": row["creator_id"],
+            "size": row["size"],
+            "created": row["created"],
+            "updated": row["updated"],
+            "meta": json.loads(row["meta"]),
+        }
+        if row["large_image"] is not None:
+            item["largeImage"] = json.loads(row["large_image"])
+        return item
