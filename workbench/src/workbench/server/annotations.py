@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from starlette.responses import Response, StreamingResponse
 
 from workbench.errors import RestError
-from workbench.server.endpoint import Call, route, text_response
+from workbench.server.endpoint import Call, route
+from workbench.server.strict_json import text_response
 from workbench.store.annotations import Selection
 from workbench.store.documents import Document, check_id, is_id
 

@@ -15,7 +15,8 @@ from workbench.errors import RestError
 from workbench.server import annotations as annotation_routes
 from workbench.server import connections, files, folders, interfaces, items, jobs, page, system, tiles, users
 from workbench.server.dispatch import Limits, endpoint
-from workbench.server.endpoint import RouteSpec, error_response
+from workbench.server.endpoint import RouteSpec
+from workbench.server.strict_json import error_response
 from workbench.store.store import Store
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from workbench.errors import RestError
-from workbench.server.endpoint import Call, RouteSpec, error_response, json_response
+from workbench.server.endpoint import Call, RouteSpec
+from workbench.server.strict_json import error_response, json_response
 from workbench.store.store import Store
 
 _log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""What a handler sees of a request, and how it answers.
+"""What a handler sees of a request.
 
 Handlers are plain functions that run in a pool of threads; each gets a :class:`Call` and returns what JSON can hold, or
 a Starlette response.
@@ -6,19 +6,18 @@ a Starlette response.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
 import anyio
 import anyio.from_thread
 from starlette.requests import Request
-from starlette.responses import Response
 
 from workbench.errors import InvalidDocumentError, RestError
-from workbench.store.documents import MAX_INTEGER, Document, Paging, check_id, json_text
+from workbench.server.strict_json import parse_json
+from workbench.store.documents import MAX_INTEGER, Document, Paging, check_id
 from workbench.store.store import Store
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ BODY_LIMIT = 64 * 2**20  # what the platform's client sends in one chunk
 _FORM_LIMIT = 2**20
 _PIECE_BYTES = 2**20
 _PIECE_SECONDS = 60.0  # a sender that is silent for longer has gone, though nobody said so
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -262,10 +262,7 @@ class Call:
         Raises:
             RestError: it is something else.
         """
-        value = self.json_body()
-        if not isinstance(value, dict):
-            raise RestError(400, "Request body must be a JSON object.")
-        return value
+        return self._json_of(dict, "Request body must be a JSON object.")
 
     def json_list(self) -> list[Any]:
         """Give the body as a JSON array.
@@ -273,10 +270,7 @@ class Call:
         Raises:
             RestError: it is something else.
         """
-        value = self.json_body()
-        if not isinstance(value, list):
-            raise RestError(400, "Request body must be a JSON array.")
-        return value
+        return self._json_of(list, "Request body must be a JSON array.")
 
     def metadata_body(self) -> Document:
         """Give the body as a JSON object of metadata.
@@ -286,9 +280,12 @@ class Call:
         """
         if not self.has_body():
             raise RestError(400, "JSON parameter metadata must be passed in request body.")
+        return self._json_of(dict, "Parameter metadata must be a JSON object.")
+
+    def _json_of(self, kind: type[T], refusal: str) -> T:
         value = self.json_body()
-        if not isinstance(value, dict):
-            raise RestError(400, "Parameter metadata must be a JSON object.")
+        if not isinstance(value, kind):
+            raise RestError(400, refusal)
         return value
 
     def id_list(self) -> list[str]:
@@ -357,44 +354,3 @@ def load(kind: str, identifier: str, find: Callable[[str], Document | None]) -> 
     if document is None:
         raise RestError(400, f"Invalid {kind} id ({identifier}).")
     return document
-
-
-def parse_json(text: str) -> Any:
-    """Parse strict JSON.
-
-    Raises:
-        ValueError: it is none.
-        RestError: it holds NaN or an infinity.
-    """
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    if "\\ud" in text or "\\uD" in text:
-        # Half of a surrogate pair is no character, and nothing could store it.
-        json.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise RestError(400, f'Error: "{text}" is not valid JSON.')
-
-
-def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Answer with JSON."""
-    return text_response(json_text(value), status, headers)
-
-
-def text_response(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Answer with JSON that is text already."""
-    return Response(text, status, headers, media_type="application/json")
-
-
-def list_response(documents: list[Document], total: int) -> Response:
-    """Answer with a part of a list of `total` documents."""
-    return json_response(documents, headers={"Girder-Total-Count": str(total)})
-
-
-def error_response(error: RestError) -> Response:
-    """Answer with an error, as the platform writes it."""
-    return json_response({"message": error.message, "type": error.type}, error.status)

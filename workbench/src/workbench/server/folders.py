@@ -5,7 +5,9 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from workbench.errors import RestError
-from workbench.server.endpoint import Call, list_response, route
+from workbench.server import described
+from workbench.server.endpoint import Call, route
+from workbench.server.strict_json import list_response
 from workbench.store.documents import Document
 
 _PARENT_TYPES = ("folder", "user")
@@ -36,7 +38,7 @@ def create_folder(call: Call) -> Document:
         parent_type=call.choice("parentType", _PARENT_TYPES, "folder"),
         description=call.text("description") or "",
         public=call.boolean("public"),
-        meta=metadata_parameter(call),
+        meta=described.metadata_parameter(call),
         reuse_existing=call.boolean("reuseExisting"),
     )
 
@@ -48,35 +50,17 @@ def get_folder(call: Call) -> Document:
 
 def update_folder(call: Call) -> Document:
     """Changes name, description and metadata."""
-    folder = call.folder()
-    meta = metadata_parameter(call)
-    with call.store.database.write():
-        folder = call.store.folders.rename(
-            folder["_id"], name=call.parameters.get("name"), description=call.parameters.get("description")
-        )
-        return call.store.folders.set_metadata(folder["_id"], meta) if meta else folder
+    return described.update(call, call.store.folders)
 
 
 def set_metadata(call: Call) -> Document:
     """Merges the body into the metadata; a null removes its key."""
-    folder = call.folder()
-    changes = call.metadata_body()
-    return call.store.folders.set_metadata(folder["_id"], changes, allow_null=call.boolean("allowNull"))
+    return described.merge_metadata(call, call.store.folders)
 
 
 def delete_folder(call: Call) -> dict[str, str]:
     """Deletes a folder with everything in it."""
-    folder = call.folder()
-    call.store.folders.delete(folder["_id"])
-    return {"message": f"Deleted folder {folder['name']}."}
-
-
-def metadata_parameter(call: Call) -> Document | None:
-    """Give the `metadata` parameter, which must be a JSON object."""
-    meta = call.json("metadata")
-    if meta is not None and not isinstance(meta, dict):
-        raise RestError(400, "Parameter metadata must be a JSON object.")
-    return meta
+    return described.delete(call, call.store.folders)
 
 
 ROUTES = [

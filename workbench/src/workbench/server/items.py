@@ -5,9 +5,10 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from workbench.errors import RestError
-from workbench.server.endpoint import Call, list_response, load, route
+from workbench.server import described
+from workbench.server.endpoint import Call, load, route
 from workbench.server.files import send_file
-from workbench.server.folders import metadata_parameter
+from workbench.server.strict_json import list_response
 from workbench.store.documents import Document
 
 
@@ -30,7 +31,7 @@ def create_item(call: Call) -> Document:
         folder["_id"],
         call.required_text("name"),
         description=call.text("description") or "",
-        meta=metadata_parameter(call),
+        meta=described.metadata_parameter(call),
         reuse_existing=call.boolean("reuseExisting"),
     )
 
@@ -42,27 +43,17 @@ def get_item(call: Call) -> Document:
 
 def update_item(call: Call) -> Document:
     """Changes name, description and metadata."""
-    item = call.item()
-    meta = metadata_parameter(call)
-    with call.store.database.write():
-        item = call.store.items.rename(
-            item["_id"], name=call.parameters.get("name"), description=call.parameters.get("description")
-        )
-        return call.store.items.set_metadata(item["_id"], meta) if meta else item
+    return described.update(call, call.store.items)
 
 
 def set_metadata(call: Call) -> Document:
     """Merges the body into the metadata; a null removes its key."""
-    item = call.item()
-    changes = call.metadata_body()
-    return call.store.items.set_metadata(item["_id"], changes, allow_null=call.boolean("allowNull"))
+    return described.merge_metadata(call, call.store.items)
 
 
 def delete_item(call: Call) -> dict[str, str]:
     """Deletes an item with its files."""
-    item = call.item()
-    call.store.items.delete(item["_id"])
-    return {"message": f"Deleted item {item['name']}."}
+    return described.delete(call, call.store.items)
 
 
 def list_files(call: Call) -> Response:

@@ -13,7 +13,8 @@ from workbench.errors import RestError
 from workbench.jobs.folders import JobFolder
 from workbench.jobs.log import read_log
 from workbench.jobs.runner import JobRunner
-from workbench.server.endpoint import Call, list_response, route
+from workbench.server.endpoint import Call, route
+from workbench.server.strict_json import list_response
 from workbench.store.documents import Document
 from workbench.store.folders import is_dataset
 from workbench.store.jobs import ENDED

@@ -46,6 +46,10 @@ class Table(ABC):
             raise InvalidDocumentError(f"No such {self.kind}: {identifier}")
         return document
 
+    @abstractmethod
+    def delete(self, identifier: str) -> None:
+        """Delete a document with everything in it."""
+
     @staticmethod
     @abstractmethod
     def _document(row: sqlite3.Row) -> Document:
