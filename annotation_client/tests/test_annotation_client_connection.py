@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import annotation_client_fixtures as fixtures
 import pytest
 import requests
 from girder_client import HttpError
@@ -26,12 +27,7 @@ BROKEN = [
     Answer(fault=CLOSE),
     Answer({"a": "a long answer"}, cut=5),
 ]
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as scripted:
-        yield scripted
+server = fixtures.server
 
 
 def free_port() -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
+import annotation_client_fixtures as fixtures
 import pytest
 from file_server import FileServer
 from girder_client import HttpError
@@ -15,17 +15,7 @@ from annotation_client.errors import DownloadError
 from annotation_client.uploads import download_file
 
 CONTENT = os.urandom(3123)
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def files(server: ScriptedServer) -> FileServer:
-    return FileServer(server)
+server, files = fixtures.server, fixtures.files
 
 
 @pytest.mark.parametrize("size", [0, 1, 3123])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
+import annotation_client_fixtures as fixtures
 import pytest
 from annotation_examples import DATASET
 from scripted_server import RESET_AFTER, Answer, Request, ScriptedServer
@@ -14,16 +14,7 @@ from annotation_client import annotations
 from annotation_client.annotations import UPennContrastAnnotationClient
 from annotation_client.errors import ClientError
 
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def client(server: ScriptedServer) -> UPennContrastAnnotationClient:
-    return UPennContrastAnnotationClient(server.url, "secret", connection=server.connect())
+server, client = fixtures.server, fixtures.client
 
 
 class Listing:

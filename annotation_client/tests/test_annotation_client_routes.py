@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+import annotation_client_fixtures as fixtures
 import numpy as np
 import pytest
 from annotation_examples import DATASET, MULTIPLE
@@ -13,16 +14,7 @@ from scripted_server import RESET_AFTER, Answer, ScriptedServer
 from annotation_client import annotations
 from annotation_client.annotations import UPennContrastAnnotationClient
 
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def client(server: ScriptedServer) -> UPennContrastAnnotationClient:
-    return UPennContrastAnnotationClient(server.url, "secret", connection=server.connect())
+server, client = fixtures.server, fixtures.client
 
 
 def test_deleting_goes_in_parts(

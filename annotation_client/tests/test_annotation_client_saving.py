@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import annotation_client_fixtures as fixtures
 import pytest
 import requests
 from annotation_examples import DATASET, MULTIPLE, Store, by_first_x, polygon
@@ -16,16 +17,7 @@ from annotation_client import creation
 from annotation_client.annotations import UPennContrastAnnotationClient
 from annotation_client.errors import RejectedAnnotationsError, UnconfirmedWriteError, explain
 
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def client(server: ScriptedServer) -> UPennContrastAnnotationClient:
-    return UPennContrastAnnotationClient(server.url, "secret", connection=server.connect())
+server, client = fixtures.server, fixtures.client
 
 
 def test_many_annotations_go_in_bounded_requests_and_come_back_in_order(

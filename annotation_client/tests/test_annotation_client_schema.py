@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
+import annotation_client_fixtures as fixtures
 import numpy as np
 import pytest
 from annotation_examples import DATASET, MULTIPLE, Store, polygon
@@ -16,16 +16,7 @@ from scripted_server import ScriptedServer
 from annotation_client.annotations import UPennContrastAnnotationClient
 from annotation_client.errors import RejectedAnnotationsError
 
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def client(server: ScriptedServer) -> UPennContrastAnnotationClient:
-    return UPennContrastAnnotationClient(server.url, "secret", connection=server.connect())
+server, client = fixtures.server, fixtures.client
 
 
 def sent(server: ScriptedServer, client: UPennContrastAnnotationClient, annotation: Any) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
+import annotation_client_fixtures as fixtures
 import numpy as np
 import pytest
 from girder_client import HttpError
@@ -16,11 +16,7 @@ from annotation_client import tiles
 from annotation_client.errors import ClientError, DatasetError
 from annotation_client.tiles import UPennContrastDataset
 
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as scripted:
-        yield scripted
+server = fixtures.server
 
 
 # --- which image -----------------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import annotation_client_fixtures as fixtures
 import pytest
 from file_server import FileServer
 from girder_client import HttpError
@@ -23,22 +24,12 @@ from annotation_client.uploads import replace_contents, upload_file
 CHUNK = 1000
 OLD = b"the old contents"
 CONTENT = os.urandom(3 * CHUNK + 123)
+server, files = fixtures.server, fixtures.files
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "CHUNK_BYTES", CHUNK)
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def files(server: ScriptedServer) -> FileServer:
-    return FileServer(server)
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
+import annotation_client_fixtures as fixtures
 import numpy as np
 import pytest
 from scripted_server import RESET_AFTER, Answer, Request, ScriptedServer
@@ -15,12 +15,7 @@ from annotation_client.errors import ClientError, DatasetError
 from annotation_client.workers import UPennContrastWorkerClient, UPennContrastWorkerPreviewClient
 
 FRAMES = np.arange(4 * 6, dtype=np.uint16).reshape(4, 2, 3)
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as scripted:
-        yield scripted
+server = fixtures.server
 
 
 @pytest.fixture

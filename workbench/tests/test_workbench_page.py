@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import workbench_browser
 from workbench_browser import (
     CHANNELS,
     HEIGHT,
@@ -16,16 +17,15 @@ from workbench_browser import (
     WIDTH,
     Bench,
     Browser,
-    open_browser,
     serve,
     skip_without_browser,
     square,
     until,
-    write_images,
 )
 
 skip_without_browser()
 
+shared_browser = workbench_browser.shared_browser
 CONTROL, SHIFT, DELETE, ESCAPE = "\ue009", "\ue008", "\ue017", "\ue00c"
 
 
@@ -37,15 +37,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def dataset_id(bench: Bench) -> str:
-    images = bench.data.parent / "images"
-    write_images(images)
-    return bench.import_images(images, "Stress <i>granules</i>")
-
-
-@pytest.fixture(scope="module")
-def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
+    return bench.import_test_images("Stress <i>granules</i>")
 
 
 @pytest.fixture

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import workbench_browser
 from workbench_browser import (
     CHANNELS,
     Bench,
     Browser,
-    open_browser,
     serve,
     skip_without_browser,
     until,
-    write_images,
 )
 
 skip_without_browser()
 
+browser = workbench_browser.shared_browser
 FIELDS: dict[str, dict[str, Any]] = {
     "Threshold": {"type": "number", "min": 0, "max": 1, "step": 0.01, "default": 0.15, "displayOrder": 2, "unit": "px"},
     "Notes": {
@@ -145,15 +145,7 @@ def bench(tools: Tools) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def dataset_id(bench: Bench) -> str:
-    images = bench.data.parent / "images"
-    write_images(images)
-    return bench.import_images(images, "cells")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with open_browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
+    return bench.import_test_images("cells")
 
 
 @pytest.fixture

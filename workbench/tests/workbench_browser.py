@@ -101,6 +101,12 @@ class Bench:
         """Import with the command line, and return the dataset's identifier."""
         return import_files(self.data, [path], name=name)
 
+    def import_test_images(self, name: str) -> str:
+        """Write the test images and import them."""
+        images = self.data.parent / "images"
+        write_images(images)
+        return self.import_images(images, name)
+
     def annotations(self, dataset_id: str) -> list[dict[str, Any]]:
         """Return all annotations of a dataset, in the order of their making."""
         found: list[dict[str, Any]] = self.ask("GET", "upenn_annotation", datasetId=dataset_id, limit=0, sort="_id")
@@ -314,3 +320,10 @@ def open_browser(profile: Path) -> Iterator[Browser]:
         yield Browser(driver)
     finally:
         driver.quit()
+
+
+@pytest.fixture(scope="module")
+def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for a file's tests."""
+    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
