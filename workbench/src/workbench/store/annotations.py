@@ -114,9 +114,7 @@ class Annotations:
     def count(self, selection: Selection) -> int:
         """Count annotations."""
         where, arguments = selection.where()
-        row = self._database.read_one(f"SELECT COUNT(*) FROM annotations WHERE {where}", arguments)
-        assert row is not None
-        return int(row[0])
+        return self._database.count(f"SELECT COUNT(*) FROM annotations WHERE {where}", arguments)
 
     def update(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Change annotations, all or none; fields that the schema does not name are left out.

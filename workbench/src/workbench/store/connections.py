@@ -93,9 +93,7 @@ class Connections:
 
     def count(self, dataset_id: str) -> int:
         """Count the connections of a dataset."""
-        row = self._database.read_one("SELECT COUNT(*) FROM connections WHERE dataset_id = ?", (dataset_id.lower(),))
-        assert row is not None
-        return int(row[0])
+        return self._database.count("SELECT COUNT(*) FROM connections WHERE dataset_id = ?", (dataset_id.lower(),))
 
     def update(self, connection_id: str, changes: Document) -> None:
         """Change a connection; fields that the schema does not name are left out.

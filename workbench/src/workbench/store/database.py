@@ -108,6 +108,12 @@ class Database:
         row: sqlite3.Row | None = self._connection().execute(sql, arguments).fetchone()
         return row
 
+    def count(self, sql: str, arguments: Sequence[Any] = ()) -> int:
+        """Give the number that a query such as ``SELECT COUNT(*) ...`` finds."""
+        row = self.read_one(sql, arguments)
+        assert row is not None
+        return int(row[0])
+
     def stream(self, sql: str, arguments: Sequence[Any] = (), *, rows: int = 1000) -> Iterator[list[sqlite3.Row]]:
         """Give the rows of a query piece by piece, all of one moment, whatever is written meanwhile.
 

@@ -115,6 +115,4 @@ class Jobs:
 
     def count(self) -> int:
         """Return how many jobs there are."""
-        row = self._database.read_one("SELECT COUNT(*) FROM jobs")
-        assert row is not None
-        return int(row[0])
+        return self._database.count("SELECT COUNT(*) FROM jobs")

@@ -66,9 +66,7 @@ class Table(ABC):
     def _count(self, where: Mapping[str, Any]) -> int:
         """Count what :meth:`_select` lists without paging."""
         terms, arguments = _condition(where)
-        row = self._database.read_one(f"SELECT COUNT(*) FROM {self._table}{terms}", arguments)
-        assert row is not None
-        return int(row[0])
+        return self._database.count(f"SELECT COUNT(*) FROM {self._table}{terms}", arguments)
 
     def _insert(self, connection: sqlite3.Connection, columns: Mapping[str, Any]) -> Document:
         """Add a row, with an identifier, a creator and dates beside these columns."""
