@@ -1,11 +1,14 @@
-"""What several test files need: a server that is up for a whole file."""
+"""What several test files need: a store, or a server that is up for a whole file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from workbench_http import Http, served_store
+from workbench_image_server import ImageServer, serve_images
 
 from workbench.store.store import Store
 
@@ -29,3 +32,23 @@ def stranger(served: tuple[Store, Http]) -> Iterator[Http]:
     client = Http(served[1].port, "no-such-token")
     with client.session:
         yield client
+
+
+@pytest.fixture
+def folder(http: Http) -> str:
+    """A new folder of the server."""
+    return http.new_folder()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store without a server."""
+    with closing(Store(tmp_path / "data")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageServer]:
+    """A server of images."""
+    with serve_images(tmp_path_factory.mktemp("images") / "data") as running:
+        yield running

@@ -17,11 +17,6 @@ from workbench_http import TOKEN, UNKNOWN_ID, Http, annotation, serving
 from workbench.store.store import Store
 
 
-@pytest.fixture
-def folder(http: Http) -> str:
-    return http.new_folder()
-
-
 def names(documents: list[dict[str, str]]) -> list[str]:
     return [document["name"] for document in documents]
 

@@ -6,7 +6,6 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,14 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from workbench_image_server import ImageServer, serve_images
+from workbench_image_examples import add_content
+from workbench_image_server import ImageServer
 
 from workbench.errors import InvalidImageError
 from workbench.images.picture_input import PictureInput
 from workbench.server import tiles
 
 PLANE = np.random.default_rng(7).integers(0, 60000, (64, 48)).astype(np.uint16)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageServer]:
-    with serve_images(tmp_path_factory.mktemp("limits") / "data") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +36,7 @@ def upload(server: ImageServer, files: dict[str, bytes]) -> str:
     folder = store.folders.create(store.users.user["_id"], "files", parent_type="user", rename=True)
     for name, content in files.items():
         item = store.items.create(folder["_id"], name)
-        partial = store.contents.new_partial()
-        partial.write_bytes(content)
-        store.files.create(item["_id"], name, store.contents.keep(partial))
+        add_content(store, item["_id"], name, content)
     return str(item["_id"])
 
 

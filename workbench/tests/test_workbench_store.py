@@ -32,12 +32,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "data")) as opened:
-        yield opened
-
-
 def count(database: Database) -> int:
     return database.read("SELECT COUNT(*) FROM numbers")[0][0]
 

@@ -8,11 +8,11 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from workbench_http import Http
+from workbench_stored_files import partial_files
 from workbench_test_server import add_worker, serve
 
 from workbench.errors import RestError
@@ -20,18 +20,8 @@ from workbench.store.store import Store
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(Store(tmp_path / "data")) as opened:
-        yield opened
-
-
-@pytest.fixture
 def folder(store: Store) -> str:
     return str(store.folders.create(store.users.user["_id"], "f", parent_type="user")["_id"])
-
-
-def partial_files(store: Store) -> list[Path]:
-    return list((store.files_folder / ".partial").iterdir())
 
 
 def fail_to_unlink_once(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
