@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from workbench.errors import RestError
-from workbench.server import described
+from workbench.server.described import described_routes, metadata_parameter
 from workbench.server.endpoint import Call, route
 from workbench.server.strict_json import list_response
 from workbench.store.documents import Document
@@ -38,36 +38,13 @@ def create_folder(call: Call) -> Document:
         parent_type=call.choice("parentType", _PARENT_TYPES, "folder"),
         description=call.text("description") or "",
         public=call.boolean("public"),
-        meta=described.metadata_parameter(call),
+        meta=metadata_parameter(call),
         reuse_existing=call.boolean("reuseExisting"),
     )
-
-
-def get_folder(call: Call) -> Document:
-    """A folder."""
-    return call.folder()
-
-
-def update_folder(call: Call) -> Document:
-    """Changes name, description and metadata."""
-    return described.update(call, call.store.folders)
-
-
-def set_metadata(call: Call) -> Document:
-    """Merges the body into the metadata; a null removes its key."""
-    return described.merge_metadata(call, call.store.folders)
-
-
-def delete_folder(call: Call) -> dict[str, str]:
-    """Deletes a folder with everything in it."""
-    return described.delete(call, call.store.folders)
 
 
 ROUTES = [
     route("GET", "folder", list_folders),
     route("POST", "folder", create_folder),
-    route("GET", "folder/{id}", get_folder),
-    route("PUT", "folder/{id}", update_folder),
-    route("DELETE", "folder/{id}", delete_folder),
-    route("PUT", "folder/{id}/metadata", set_metadata),
+    *described_routes("folder", lambda store: store.folders),
 ]

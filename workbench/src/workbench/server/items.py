@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from workbench.errors import RestError
-from workbench.server import described
+from workbench.server.described import described_routes, metadata_parameter
 from workbench.server.endpoint import Call, load, route
 from workbench.server.files import send_file
 from workbench.server.strict_json import list_response
@@ -31,29 +31,9 @@ def create_item(call: Call) -> Document:
         folder["_id"],
         call.required_text("name"),
         description=call.text("description") or "",
-        meta=described.metadata_parameter(call),
+        meta=metadata_parameter(call),
         reuse_existing=call.boolean("reuseExisting"),
     )
-
-
-def get_item(call: Call) -> Document:
-    """An item."""
-    return call.item()
-
-
-def update_item(call: Call) -> Document:
-    """Changes name, description and metadata."""
-    return described.update(call, call.store.items)
-
-
-def set_metadata(call: Call) -> Document:
-    """Merges the body into the metadata; a null removes its key."""
-    return described.merge_metadata(call, call.store.items)
-
-
-def delete_item(call: Call) -> dict[str, str]:
-    """Deletes an item with its files."""
-    return described.delete(call, call.store.items)
 
 
 def list_files(call: Call) -> Response:
@@ -75,10 +55,7 @@ def download_item(call: Call) -> Response:
 ROUTES = [
     route("GET", "item", list_items),
     route("POST", "item", create_item),
-    route("GET", "item/{id}", get_item),
-    route("PUT", "item/{id}", update_item),
-    route("DELETE", "item/{id}", delete_item),
-    route("PUT", "item/{id}/metadata", set_metadata),
+    *described_routes("item", lambda store: store.items),
     route("GET", "item/{id}/files", list_files),
     route("GET", "item/{id}/download", download_item),
 ]
