@@ -27,4 +27,8 @@ lock() { # lock NAME [MORE SOURCES]
 
 options=("$@")
 lock development ./*/pyproject.toml
+lock build --constraint requirements/development.txt
+lock torch --constraint requirements/development.txt
+lock workers --constraint requirements/development.txt \
+    {annotation_client,annotation_utilities,condensatenet,worker_client}/pyproject.toml
 lock girder_server

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # Makes the development environment in .venv or brings it up to date; returns at once when nothing changed.
 #
-# Locked packages come first (versions and hashes: requirements/development.txt), then torch (its version stands below,
-# its build fits the machine), then this repository's packages, editable. Called by ./run and ./test.
+# Locked packages come first (versions and hashes: requirements/development.txt), then torch (scripts/install_torch.sh; its
+# build fits the machine), then this repository's packages, editable. Called by ./run and ./test.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-torch_version=2.13.0
 python=.venv/bin/python
 uv=.venv/bin/uv
 lock=requirements/development.txt
@@ -26,7 +25,7 @@ digest = hashlib.sha256()
 for path in sys.argv[1:]:
     with open(path, "rb") as file:
         digest.update(path.encode() + b"\0" + file.read() + b"\0")
-print(digest.hexdigest())' scripts/setup_environment.sh "$lock" ./*/pyproject.toml
+print(digest.hexdigest())' scripts/setup_environment.sh scripts/install_torch.sh "$lock" ./*/pyproject.toml
 }
 
 has_nvidia_gpu() {
@@ -64,23 +63,6 @@ find_python() {
         "apt-get install python3-venv), see that it is on the PATH, and start again."
 }
 
-install_torch() {
-    local build
-    build=$(torch_build)
-    say "torch $torch_version ($build build)"
-    if [ "$build" != cpu ]; then
-        # For auto, uv asks the driver which CUDA fits; the CUDA libraries come along as dependencies.
-        $uv pip install $quiet --python "$python" --torch-backend="$build" "torch==$torch_version"
-        return
-    fi
-    # A CPU build that lies in a folder known to pip needs no download. Its dependencies are in the lock.
-    if [ -n "${UV_FIND_LINKS:-}" ] &&
-        $uv pip install --quiet --quiet --python "$python" --no-deps --no-index "torch==$torch_version+cpu"; then
-        return
-    fi
-    $uv pip install $quiet --python "$python" --no-deps --torch-backend=cpu "torch==$torch_version"
-}
-
 if up_to_date; then
     exit 0
 fi
@@ -112,12 +94,11 @@ eval "$settings"
 # Like pip, take a file from whichever index has it: the hashes of the lock say which files are right.
 export UV_INDEX_STRATEGY=unsafe-best-match
 
-sed -n '/^uv==/,/[^\\]$/p' "$lock" >.venv/uv.txt
-"$python" -m pip install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.txt
+"$python" -m pip install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
 say "packages of $lock"
 $uv pip sync $quiet --python "$python" --require-hashes "$lock"
-install_torch || fail "torch could not be installed. Check the internet connection, or put its wheel in a folder" \
-    "and tell pip of it: pip config set global.find-links FOLDER"
+say "torch ($(torch_build) build)"
+scripts/install_torch.sh "$uv" "$(torch_build)" $quiet --python "$python"
 say "this repository's packages"
 for manifest in ./*/pyproject.toml; do
     package=$(dirname "$manifest")

@@ -13,12 +13,12 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("name", ["development", "girder_server"])
+@pytest.mark.parametrize("name", ["build", "development", "girder_server", "torch", "workers"])
 def test_lock_has_versions_and_hashes_but_no_address(name: str) -> None:
     lock = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
     assert "://" not in lock
     versions = re.findall(r"^[a-z0-9].*", lock, flags=re.MULTILINE)
-    assert len(versions) > 50
+    assert len(versions) > 5
     hashed = re.findall(r"^([a-z0-9.-]+==\S+ .*\\)\n +--hash=sha256:[0-9a-f]{64}", lock, flags=re.MULTILINE)
     assert hashed == versions
 

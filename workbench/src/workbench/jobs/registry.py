@@ -14,6 +14,7 @@ import yaml
 
 from workbench.errors import WorkbenchError
 from workbench.jobs.containers import DockerEngine
+from workbench.jobs.dockerfile import read_labels
 from workbench.jobs.launch import WORKER_LABEL, Launch, Worker
 
 FILE_NAME = "workers.yaml"
@@ -21,7 +22,7 @@ FILE_NAME = "workers.yaml"
 _PYTHON = "{python}"
 _IMAGE = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_KEYS = ("command", "environment", "labels")
+_KEYS = ("command", "environment", "labels", "dockerfile")
 
 
 class Registry:
@@ -101,22 +102,35 @@ def _read_worker(path: Path, image: str, entry: Any) -> LocalWorker:
     for key in fields:
         if key not in _KEYS:
             raise WorkbenchError(f"{path}: {image}: {key!r} means nothing here; possible are {', '.join(_KEYS)}")
-    for key in ("command", "labels"):
-        if key not in fields:
-            raise WorkbenchError(f"{path}: {image}: {key} is missing")
-    labels = {
-        name: _scalar(path, f"{image}: labels: {name}", value)
-        for name, value in _mapping(path, f"{image}: labels", fields["labels"]).items()
-    }
-    if WORKER_LABEL not in labels:
-        raise WorkbenchError(f'{path}: {image}: labels: {WORKER_LABEL} is missing; add `{WORKER_LABEL}: ""`')
+    if "command" not in fields:
+        raise WorkbenchError(f"{path}: {image}: command is missing")
     return LocalWorker(
         image,
-        labels,
+        _read_labels(path, image, fields),
         _read_command(path, f"{image}: command", fields["command"]),
         _read_environment(path, f"{image}: environment", fields.get("environment", {})),
         path,
     )
+
+
+def _read_labels(path: Path, image: str, fields: dict[str, Any]) -> dict[str, str]:
+    """Return the labels that stand in the entry, or in the Dockerfile that it names."""
+    if ("labels" in fields) == ("dockerfile" in fields):
+        raise WorkbenchError(f"{path}: {image}: give either labels or a dockerfile that holds them")
+    if "labels" in fields:
+        given = _mapping(path, f"{image}: labels", fields["labels"])
+        labels = {name: _scalar(path, f"{image}: labels: {name}", value) for name, value in given.items()}
+        place = f"{path}: {image}: labels"
+    else:
+        dockerfile = path.parent / _scalar(path, f"{image}: dockerfile", fields["dockerfile"])
+        try:
+            labels = read_labels(dockerfile.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WorkbenchError(f"{path}: {image}: dockerfile {dockerfile}: {error}") from error
+        place = f"{path}: {image}: dockerfile {dockerfile}"
+    if WORKER_LABEL not in labels:
+        raise WorkbenchError(f'{place}: {WORKER_LABEL} is missing; add it with the value ""')
+    return labels
 
 
 def _read_command(path: Path, key: str, value: Any) -> tuple[str, ...]:
