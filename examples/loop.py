@@ -48,6 +48,13 @@ def main() -> None:
     parser.add_argument("--once", action="store_true", help="end when done; without it the workbench stays up")
     parser.add_argument("--epochs", type=int, help="passes over the annotations, at most (at least 10)")
     parser.add_argument("--output", type=Path, default=ROOT / "results", help="folder for the results")
+    parser.add_argument(
+        "--containers",
+        metavar="TAG",
+        nargs="?",
+        const="latest",
+        help="run the container images that build_machine_learning_workers.sh made, not the programs of this folder",
+    )
     parser.add_argument("--port", type=int, default=8080, help="of the workbench (default: 8080)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # so that the workbench ends, too
@@ -61,8 +68,9 @@ def main() -> None:
     output: Path = arguments.output / arguments.sample
     output.mkdir(parents=True, exist_ok=True)
     data = arguments.output / "workbench"
-    with started_server(data, port=arguments.port, workers=[ROOT / "workers"]) as server:
-        run_loop(sample, server, data, output)
+    workers = [] if arguments.containers else [ROOT / "workers"]
+    with started_server(data, port=arguments.port, workers=workers) as server:
+        run_loop(sample, server, data, output, arguments.containers or "latest")
         if not arguments.once:
             print(
                 f"\nThe workbench goes on; Ctrl-C ends it. Look at it:\n{server.url}/#token={server.token}",
@@ -71,15 +79,16 @@ def main() -> None:
             wait_for_interrupt()
 
 
-def run_loop(sample: Sample, server: RunningServer, data: Path, output: Path) -> None:
+def run_loop(sample: Sample, server: RunningServer, data: Path, output: Path, image_tag: str) -> None:
     """Import, annotate, segment with the pretrained model, train, segment with the new one, and compare."""
     dataset_id = import_files(data, sample.files, name=sample.name)
     print(f"Imported {sample.name} as dataset {dataset_id}", flush=True)
     annotate(sample, server, dataset_id)
-    run_tool("segmentation", dataset_id, data, sample, [BEFORE], {**sample.prediction, "Model": "pretrained"})
+    predict, train = (f"annotations/condensatenet_{kind}:{image_tag}" for kind in ("predict", "train"))
+    run_tool(predict, dataset_id, data, sample, [BEFORE], {**sample.prediction, "Model": "pretrained"})
     fields = {"New Model Name": MODEL, "Annotation Tag": ANNOTATED, "Region Tag": REGION, "Channel": sample.channel + 1}
-    run_tool("training", dataset_id, data, sample, [], {**fields, **sample.training})
-    run_tool("segmentation", dataset_id, data, sample, [AFTER], {**sample.prediction, "Model": MODEL})
+    run_tool(train, dataset_id, data, sample, [], {**fields, **sample.training})
+    run_tool(predict, dataset_id, data, sample, [AFTER], {**sample.prediction, "Model": MODEL})
     predictions = {tag: read_predictions(sample, server, dataset_id, tag) for tag in (BEFORE, AFTER)}
     unseen = {location: sample.unseen(location) for location in sample.truths}
     measured = [location for location, labels in unseen.items() if (labels > 0).any()]
@@ -102,12 +111,10 @@ def workbench(*arguments: object) -> None:
         raise SystemExit(result.returncode)
 
 
-def run_tool(tool: str, dataset_id: str, data: Path, sample: Sample, tags: list[str], fields: dict[str, Any]) -> None:
+def run_tool(image: str, dataset_id: str, data: Path, sample: Sample, tags: list[str], fields: dict[str, Any]) -> None:
     """Run one of the two tools as a job of the workbench."""
     options = [f"--set={name}={value}" for name, value in fields.items()] + [f"--tag={tag}" for tag in tags]
-    workbench(
-        "run-tool", f"CondensateNet {tool}", dataset_id, "--data", data, "--channel", sample.channel + 1, *options
-    )
+    workbench("run-tool", image, dataset_id, "--data", data, "--channel", sample.channel + 1, *options)
 
 
 def annotate(sample: Sample, server: RunningServer, dataset_id: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation_client.connection import Connection, connect
+from workbench.jobs.registry import Registry
 from workbench.server_process import started_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,9 +42,9 @@ def main() -> None:
 
 def describe_workers(connection: Connection) -> str:
     """Return the registry's text."""
-    available = connection.get("worker_interface/available")
     sections = [HEADER]
-    for image, labels in sorted(available.items()):
+    for image, worker in Registry([ROOT / "workers"]).workers().items():
+        labels = worker.labels
         rows = "\n".join(f"| `{name}` | {_cell(value)} |" for name, value in sorted(labels.items()))
         sections.append(f"## {labels['interfaceName']}\n\n{labels['description']}. Image `{image}`.\n")
         sections.append(f"| label | value |\n|---|---|\n{rows}\n")

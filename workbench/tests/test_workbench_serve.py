@@ -103,7 +103,7 @@ def test_what_it_refuses(
             assert "$WORKBENCH_TOKEN must be at least 16 letters" in complaint(capsys, *other)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "workers.yaml").write_text("a/b:c: {command: x}")
-    assert "a/b:c: labels is missing" in complaint(capsys, *other, "--workers", str(tmp_path / "bad"))
+    assert "a/b:c: give either labels or a dockerfile" in complaint(capsys, *other, "--workers", str(tmp_path / "bad"))
     (tmp_path / "file").write_text("in the way")
     assert "file" in complaint(capsys, "--data", str(tmp_path / "file"))
     assert server.client.get("user/me")["login"] == "user"
@@ -125,7 +125,12 @@ def test_it_answers_to_the_address_that_it_listens_at(start: Start) -> None:
 
 def test_workers_of_the_current_folder(tmp_path: Path, start: Start) -> None:
     image = add_worker(tmp_path / "workers", "here", "")
-    assert list(start().client.get("worker_interface/available")) == [image]
+    assert image in start().client.get("worker_interface/available")
+
+
+def test_containers_only(tmp_path: Path, start: Start) -> None:
+    image = add_worker(tmp_path / "workers", "here", "")
+    assert image not in start("--containers-only").client.get("worker_interface/available")
 
 
 def test_a_kill_in_the_middle_of_jobs(tmp_path: Path, start: Start) -> None:

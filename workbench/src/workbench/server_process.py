@@ -24,12 +24,12 @@ def started_server(data_folder: Path, *, port: int = 0, workers: Sequence[Path] 
     Args:
         data_folder: what is served.
         port: port to listen at; 0 for a free one.
-        workers: folders with workers.yaml files; without any, those of `workers` in the current folder.
+        workers: folders with workers.yaml files; without any, there are only the container images of a Docker engine.
 
     Raises:
         WorkbenchError: the server did not start, or did not end as it should; it has said why on stderr.
     """
-    options = [argument for folder in workers for argument in ("--workers", str(folder))]
+    options = [argument for folder in workers for argument in ("--workers", str(folder))] or ["--containers-only"]
     process = subprocess.Popen(
         [*_COMMAND, "serve", "--data", str(data_folder), "--port", str(port), *options], stdout=subprocess.DEVNULL
     )

@@ -26,19 +26,28 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_workers_option(parser: argparse.ArgumentParser) -> None:
-    """Add --workers, the folders that tools are looked for in; see `worker_folders`."""
-    parser.add_argument(
+    """Add --workers, the folders that tools are looked for in, and --containers-only; see `worker_folders`."""
+    options = parser.add_mutually_exclusive_group()
+    options.add_argument(
         "--workers",
         type=absolute_path,
         action="append",
         metavar="FOLDER",
         help="where the tools are: every workers.yaml below it is read; may be given several times "
-        f"(default: {_DEFAULT_WORKERS} in the current folder, if there is one)",
+        f"(default: {_DEFAULT_WORKERS} in the current folder, if there is one). Container images of a Docker "
+        "engine are tools as well",
+    )
+    options.add_argument(
+        "--containers-only",
+        dest="workers",
+        action="store_const",
+        const=[],
+        help="no tools but the container images of a Docker engine",
     )
 
 
 def worker_folders(arguments: argparse.Namespace) -> list[Path]:
-    """Return the folders that --workers names."""
+    """Return the folders that --workers names, none with --containers-only."""
     given: list[Path] | None = arguments.workers
     return given if given is not None else [folder for folder in [_DEFAULT_WORKERS.absolute()] if folder.is_dir()]
 
