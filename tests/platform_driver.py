@@ -66,18 +66,15 @@ class Platform:
         """The user's annotations."""
         return UPennContrastAnnotationClient(self.api_url, self.token)
 
+    def command(self, kind: str) -> list[str]:
+        """Return how a worker is started, up to the platform's arguments."""
+        return [sys.executable, str(WORKERS / kind / "entrypoint.py")]
+
     def start_worker(
         self, kind: str, request: str, parameters: dict[str, Any], dataset_id: str | None = None, **environment: str
     ) -> subprocess.Popen[str]:
         """Start the predict or the train worker with the platform's command line."""
-        command = [
-            sys.executable,
-            str(WORKERS / kind / "entrypoint.py"),
-            "--apiUrl",
-            self.api_url,
-            "--token",
-            self.token,
-        ]
+        command = [*self.command(kind), "--apiUrl", self.api_url, "--token", self.token]
         command += ["--request", request, "--parameters", json.dumps(parameters)]
         command += ["--datasetId", dataset_id] if dataset_id else []
         return subprocess.Popen(

@@ -289,7 +289,7 @@ def train(
 
     device = get_device()
     if device == "cpu":
-        sendWarning("No GPU: training on the CPU, which takes longer.", title="No GPU")
+        sendWarning("Training on the CPU, which takes longer.", title="No GPU")
     progress(0.05, f"preparing {training_set.instance_count:,} annotations")
     samples = training_set.samples
     dataset = prepare_training_data(
