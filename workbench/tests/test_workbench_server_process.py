@@ -21,7 +21,7 @@ from workbench.server_process import import_files, started_server
 def test_it_serves_what_is_imported_and_ends(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "cells.tif", np.zeros((8, 8), np.uint8))
     data = tmp_path / "data"
-    with started_server(data) as server:
+    with started_server(data, workers=[tmp_path]) as server:
         assert read_address(data) == server
         assert server.api_url == f"{server.url}/api/v1"
         dataset_id = import_files(data, [tmp_path / "cells.tif"], name="my cells")
