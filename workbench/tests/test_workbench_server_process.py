@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from workbench_test_server import add_worker
 
 from workbench.command_line.client import Client
 from workbench.errors import WorkbenchError
@@ -20,10 +21,12 @@ from workbench.server_process import import_files, started_server
 
 def test_it_serves_what_is_imported_and_ends(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "cells.tif", np.zeros((8, 8), np.uint8))
+    image = add_worker(tmp_path / "tools", "spots", "")
     data = tmp_path / "data"
-    with started_server(data, workers=[tmp_path]) as server:
+    with started_server(data, workers=[tmp_path / "tools"]) as server:
         assert read_address(data) == server
         assert server.api_url == f"{server.url}/api/v1"
+        assert image in Client(server.url, server.token).get("worker_interface/available")
         dataset_id = import_files(data, [tmp_path / "cells.tif"], name="my cells")
         assert Client(server.url, server.token).get(f"folder/{dataset_id}")["name"] == "my cells"
     assert read_address(data) is None
