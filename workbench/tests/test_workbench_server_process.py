@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,10 @@ def test_the_address_of_a_killed_server_is_not_taken_for_its_own(tmp_path: Path)
 def test_it_says_that_it_did_not_start(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
+        began = time.monotonic()
         with pytest.raises(WorkbenchError, match="did not start"), started_server(tmp_path, port=port):
             pytest.fail("there is no server")
+        assert time.monotonic() - began < 15  # it does not wait for a process that has ended
     assert f"Port {port} is taken" in capfd.readouterr().err
 
 
