@@ -13,6 +13,12 @@ from workbench_image_server import ImageServer, serve_images
 from workbench.store.store import Store
 
 
+@pytest.fixture(autouse=True)
+def without_container_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the container images that this machine happens to have: they would be tools as well."""
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Http]]:
     """A store and a client of its server; a test makes its own folders in it."""

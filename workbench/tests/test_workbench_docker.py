@@ -48,6 +48,11 @@ def why_not() -> str | None:
     return None
 
 
+@pytest.fixture(autouse=True)
+def without_container_images() -> None:
+    """Here they are what is tested."""
+
+
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
     reason = why_not()

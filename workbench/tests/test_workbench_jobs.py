@@ -220,7 +220,8 @@ print(json.dumps([begun, time.time()]))
         assert times[before][1] <= times[after][0]
     assert times[interface["_id"]][0] < times[gpu_jobs[1]][0]
     others = sorted(times[job_id] for job_id in [interface["_id"], *cpu_jobs])
-    assert [times[job_id] for job_id in cpu_jobs] == sorted(times[job_id] for job_id in cpu_jobs)
+    # The last two may begin in the same moment, when the first two end.
+    assert times[cpu_jobs[0]][0] < min(times[job_id][0] for job_id in cpu_jobs[1:])
     assert others[1][0] < others[0][1], "two at a time"
     assert others[2][0] >= min(others[0][1], others[1][1]), "not three"
 
