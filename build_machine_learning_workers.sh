@@ -11,13 +11,17 @@ services (condensatenet_predict, condensatenet_train).
 
   --no-cache               install everything anew
   --build-arg NAME=VALUE   an argument of the Dockerfiles; may be given several times:
-      TORCH_BUILD          build of torch: cu126 (default; drivers from 2022 on), cu130, cpu
+      TORCH_BUILD          PyTorch's build: cu126 (default), cu130, cpu
       BASE_IMAGE           image to build in (default nvidia/cuda:12.1.0-cudnn8-devel-ubuntu22.04)
-      RUNTIME_IMAGE        image to ship on (default nvidia/cuda:12.1.0-base-ubuntu22.04, or BASE_IMAGE if that is given)
-      PUBLISHED_MODELS     yes (download them into the images) or no; by default yes, and no where that is impossible
+      RUNTIME_IMAGE        image to ship on (default nvidia/cuda:12.1.0-base-ubuntu22.04; BASE_IMAGE if only that is given)
+      PUBLISHED_MODELS     yes: with the published models; no: without. If it is not given, they are left out where they
+                           cannot be downloaded
+      HF_ENDPOINT          where the published models are (default: the Hugging Face hub)
   -h, --help               show this text
 
-BUILD_NETWORK=host lets the builds use this machine's network directly. IMAGE_TAG=name builds ...:name instead of ...:latest.
+BUILD_NETWORK=host lets the builds use this machine's network directly.
+WORKER_IMAGE_TAG=name builds ...:name instead of ...:latest.
+docs/containers.md tells more.
 END
 }
 
@@ -26,18 +30,18 @@ fail() {
     exit 1
 }
 
-options=() build_args=() wanted=() published=try base= runtime=
+no_cache=() build_args=() wanted=() published= base= runtime=
 while [ $# -gt 0 ]; do
     case $1 in
-        --no-cache) options+=("$1") ;;
+        --no-cache) no_cache=("$1") ;;
         --build-arg)
-            [[ ${2:-} == [A-Z]*=* ]] || fail "--build-arg needs NAME=VALUE, such as TORCH_BUILD=cpu"
-            case $2 in
+            case ${2:-} in
                 PUBLISHED_MODELS=yes | PUBLISHED_MODELS=no) published=${2#*=} ;;
-                BASE_IMAGE=*) base=${2#*=} ;;
-                RUNTIME_IMAGE=*) runtime=${2#*=} ;;
-                TORCH_BUILD=* | HF_ENDPOINT=*) build_args+=(--build-arg "$2") ;;
-                *) fail "The Dockerfiles have no argument $2. See --help." ;;
+                PUBLISHED_MODELS=*) fail "PUBLISHED_MODELS is yes or no." ;;
+                BASE_IMAGE=?*) base=${2#*=} ;;
+                RUNTIME_IMAGE=?*) runtime=${2#*=} ;;
+                TORCH_BUILD=?* | HF_ENDPOINT=?*) build_args+=(--build-arg "$2") ;;
+                *) fail "--build-arg needs NAME=VALUE, such as TORCH_BUILD=cpu. See --help. (Given: ${2:-nothing})" ;;
             esac
             shift
             ;;
@@ -52,13 +56,13 @@ done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/workers/annotations"
 if docker compose version >/dev/null 2>&1; then
-    compose=(docker compose)
+    compose=(docker compose) build=(build)
 elif command -v docker-compose >/dev/null; then
-    compose=(docker-compose)
+    compose=(docker-compose) build=(build --force-rm)
 else
     fail "Neither 'docker compose' nor 'docker-compose' is installed. Install Docker's compose plugin."
 fi
-docker version >/dev/null 2>&1 || fail "No Docker engine answers. Start it, or ask to be let use it: docker version"
+docker version >/dev/null 2>&1 || fail "No Docker engine answers. 'docker version' says why."
 
 workers=() # folder and service, with a slash between
 for file in */docker-compose.yaml; do
@@ -81,30 +85,33 @@ for name in ${wanted[@]+"${wanted[@]}"}; do
 done
 [ ${#selected[@]} -gt 0 ] || selected=("${workers[@]}")
 
-build() { # build PUBLISHED_MODELS [OPTION]...
-    local worker published=$1
+build_selected() { # build_selected PUBLISHED_MODELS [OPTION]...
+    local worker models=$1
     shift
     for worker in "${selected[@]}"; do
         echo "=== ${worker/\//_}"
-        "${compose[@]}" --file "${worker%/*}/docker-compose.yaml" build "$@" \
-            ${build_args[@]+"${build_args[@]}"} --build-arg "PUBLISHED_MODELS=$published" "${worker#*/}" || return
+        "${compose[@]}" --file "${worker%/*}/docker-compose.yaml" "${build[@]}" "$@" \
+            ${build_args[@]+"${build_args[@]}"} --build-arg "PUBLISHED_MODELS=$models" "${worker#*/}" || return
+        set -- # with --no-cache only the first, or the others would share nothing with it
     done
 }
 
+trap 'exit 130' INT
 note=
-case $published in
-    try)
-        if ! build yes ${options[@]+"${options[@]}"}; then
-            echo "=== This did not work; trying again without the published models." >&2
-            build no # what was installed so far is in the engine's cache, even after --no-cache
-            note="The published models could not be downloaded: the images hold the small model that is shipped with the
+if [ -n "$published" ]; then
+    build_selected "$published" ${no_cache[@]+"${no_cache[@]}"}
+else
+    build_selected no ${no_cache[@]+"${no_cache[@]}"}
+    echo "=== The same with the published models"
+    if ! build_selected yes; then
+        build_selected no
+        note="The published models could not be downloaded: the images hold the small model that is shipped with the
 package, which is called 'pretrained' as well. To have the published ones, build again with a connection to their hub."
-        fi
-        ;;
-    *) build "$published" ${options[@]+"${options[@]}"} ;;
-esac
+    fi
+fi
 echo "=== Built:"
 for worker in "${selected[@]}"; do
-    docker images "annotations/${worker/\//_}:${IMAGE_TAG:-latest}" --format '{{.Repository}}:{{.Tag}}  {{.Size}}'
+    image=annotations/${worker/\//_}:${WORKER_IMAGE_TAG:-latest}
+    docker images "$image" --format '{{.Repository}}:{{.Tag}}  {{.Size}}'
 done
 [ -z "$note" ] || echo "$note"

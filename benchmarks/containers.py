@@ -17,13 +17,8 @@ from pathlib import Path
 from workbench.server_process import started_server
 
 RUNS = 10
-GROUPS = {
-    "torch and what it needs": "/opt/torch",
-    "packages": "/opt/venv",
-    "published models": "/models",
-    "Python (of the distribution)": "apt-get",
-    "workers": "/worker",
-}
+BASE, PYTHON, TORCH = "base image", "Python of the distribution", "PyTorch and what it needs"
+GROUPS = {TORCH: "/opt/torch", "packages": "/opt/venv", "own packages": "/opt/packages", "published models": "/models"}
 
 
 def main() -> None:
@@ -47,14 +42,18 @@ def main() -> None:
 
 
 def group_sizes(image: str) -> dict[str, int]:
-    """Return bytes by group; what came with the base image is one of them."""
+    """Return bytes by group of layers."""
     history = docker("history", "--no-trunc", "--human=false", "--format", "{{json .}}", image)
-    layers = [json.loads(line) for line in history.splitlines()]
-    sizes = {"base image": 0, **dict.fromkeys(GROUPS, 0)}
-    names = [next((name for name, mark in GROUPS.items() if mark in layer["CreatedBy"]), None) for layer in layers]
-    first_own = max(number for number, name in enumerate(names) if name)  # the oldest layer comes last
-    for number, layer in enumerate(layers):
-        group = "base image" if number > first_own else names[number] or "workers"
+    layers = [json.loads(line) for line in reversed(history.splitlines())]  # the oldest first
+    groups = [
+        next((group for group, folder in GROUPS.items() if f" {folder} " in f"{layer['CreatedBy']} "), "worker")
+        for layer in layers
+    ]
+    first = groups.index(TORCH)
+    groups[: first - 1] = [BASE] * (first - 1)
+    groups[first - 1] = PYTHON
+    sizes = dict.fromkeys([BASE, PYTHON, *GROUPS, "worker"], 0)
+    for group, layer in zip(groups, layers, strict=True):
         sizes[group] += int(layer["Size"])
     return sizes
 

@@ -29,6 +29,6 @@ options=("$@")
 lock development ./*/pyproject.toml
 lock build --constraint requirements/development.txt
 lock torch --constraint requirements/development.txt
-lock workers --constraint requirements/development.txt \
+lock workers --constraint requirements/development.txt --excludes requirements/outside_images.txt \
     {annotation_client,annotation_utilities,condensatenet,worker_client}/pyproject.toml
 lock girder_server

@@ -12,17 +12,11 @@ from typing import Any
 
 import requests
 from platform_driver import Platform
-
-IMAGE_TAG = "stand-in"
+from worker_images import IMAGE_TAG, image_of
 
 _TIMEOUT_S = 120
 _OF_THE_CONNECTION = ("connection", "content-encoding", "content-length", "host", "transfer-encoding")
 _OF_THE_PLUGIN = ("upenn_annotation", "annotation_connection", "worker_interface", "worker_preview")
-
-
-def image_of(kind: str) -> str:
-    """Return the image that is tested."""
-    return f"annotations/condensatenet_{kind}:{IMAGE_TAG}"
 
 
 @dataclass(frozen=True)
@@ -32,19 +26,27 @@ class ContainerPlatform(Platform):
     Attributes:
         container: name of the container.
         options: more options of `docker run`.
+        models: where the user's models lie, for messages.
+        image: what is run in place of the worker's own image.
     """
 
-    container: str = "condensatenet-tests"
+    container: str = f"condensatenet-{IMAGE_TAG}"
     options: tuple[str, ...] = ()
+    models: str = "the workbench"
+    image: str | None = None
 
     def command(self, kind: str) -> list[str]:
         """Return how a worker is started, up to the platform's arguments."""
         run = ["docker", "run", "--rm", "--network=host", "--name", self.container, *self.options]
-        return [*run, image_of(kind)]
+        return [*run, self.image or image_of(kind)]
+
+    def remove_container(self) -> None:
+        """Remove what a failed test may have left running."""
+        subprocess.run(["docker", "rm", "--force", self.container], check=False, capture_output=True)
 
     def cancel(self) -> None:
         """Stop the container as the platform does: SIGTERM, and SIGKILL after 10 seconds."""
-        subprocess.run(["docker", "stop", "--time", "10", self.container], check=True, capture_output=True)
+        subprocess.run(["docker", "stop", "-t", "10", self.container], check=True, capture_output=True)
 
 
 @contextmanager

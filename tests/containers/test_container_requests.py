@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Images
-from container_platform import IMAGE_TAG, ContainerPlatform, image_of, platform_with_girder
+from container_platform import ContainerPlatform, platform_with_girder
 from platform_driver import ROOT, Finished, finish, tool_parameters
 from running_workbench import RunningWorkbench
+from worker_images import IMAGE_TAG, KINDS, Images, image_of
 
 import utils
 from condensatenet.simulation import simulate_frame
 
 PLACES = ("workbench", "girder")
+pytestmark = pytest.mark.timeout(1800)  # the first test waits for the images
 TRAIN = {"Initial Model": "pretrained", "Annotation Tag": ["corrected"], "Region Tag": ["region"], "Patch Size": 128}
-# As little as a container may be given: a read-only root, and Docker's own 64 MB of shared memory.
-NARROW = ("--read-only", "--tmpfs", "/tmp", "--shm-size", "64m")
+# As little as a container may be given: a read-only root, Docker's own 64 MB of shared memory, any user.
+NARROW = ("--read-only", "--tmpfs", "/tmp", "--shm-size", "64m", "--user", "12345:12345")
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +45,14 @@ def platform(
 ) -> Iterator[ContainerPlatform]:
     """A platform that runs the images; its models lie in the place that the parameter names."""
     if request.param == "workbench":
-        yield ContainerPlatform(workbench.platform.api_url, workbench.platform.token)
+        running = ContainerPlatform(workbench.platform.api_url, workbench.platform.token)
+        yield running
+        running.remove_container()
     else:
         with platform_with_girder(girder, workbench.platform, [dataset]) as api_url:
-            yield ContainerPlatform(api_url, girder["token"], options=NARROW)
+            running = ContainerPlatform(api_url, girder["token"], options=NARROW, models="Girder")
+            yield running
+            running.remove_container()
 
 
 def parameters_of(kind: str, dataset_id: str, values: dict[str, Any], **tool: Any) -> dict[str, Any]:
@@ -58,7 +63,7 @@ def assert_done(finished: Finished) -> None:
     assert finished.exit_code == 0 and not finished.texts("error"), finished.output + finished.trouble
 
 
-@pytest.mark.parametrize("kind", ["predict", "train"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_interface(platform: ContainerPlatform, kind: str) -> None:
     finished = platform.run_worker(kind, "interface", {"image": image_of(kind)})
     assert_done(finished)
@@ -68,7 +73,7 @@ def test_interface(platform: ContainerPlatform, kind: str) -> None:
 
 
 def test_train_then_predict(platform: ContainerPlatform, dataset: str, report: list[str]) -> None:
-    name = f"trained for {len(platform.options)}"
+    name = f"trained on {platform.models}"
     trained = platform.run_worker(
         "train", "compute", parameters_of("train", dataset, {**TRAIN, "New Model Name": name, "Epochs": 10}), dataset
     )
@@ -86,12 +91,12 @@ def test_train_then_predict(platform: ContainerPlatform, dataset: str, report: l
     found = list(platform.annotations.iter_annotations(dataset, shape="polygon", tags=[tag]))
     assert {annotation["location"]["Z"] for annotation in found} == {0, 1}
     report.append(
-        f"models on {'Girder' if platform.options else 'the workbench'}: train {trained.seconds:.1f} s, "
+        f"models on {platform.models}: train {trained.seconds:.1f} s, "
         f"predict {predicted.seconds:.1f} s, {len(found)} outlines at 2 positions"
     )
 
 
-@pytest.mark.parametrize("kind", ["predict", "train"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_cancelled_in_the_middle(platform: ContainerPlatform, dataset: str, kind: str) -> None:
     values: dict[str, Any] = {"Model": "pretrained"}
     if kind == "train":
@@ -123,7 +128,6 @@ def test_a_session_that_has_ended_is_an_error(images: Images, workbench: Running
     assert "log in again" in finished.error
 
 
-@pytest.mark.timeout(900)
 def test_the_loop_through_jobs_of_the_workbench(images: Images, tmp_path: Path, report: list[str]) -> None:
     """The workbench finds the images by their labels and runs them: nuclei, annotated, trained on, found better."""
     command = [sys.executable, ROOT / "examples" / "loop.py", "--once", "--containers", IMAGE_TAG, "--epochs", "10"]

@@ -224,7 +224,11 @@ def test_a_signal_cancels_the_job(
 
     def interrupt() -> None:
         with subprocess.Popen(
-            [*command, "--workers", str(tmp_path / "workers")], stderr=subprocess.PIPE, text=True, env=os.environ
+            [*command, "--workers", str(tmp_path / "workers")],
+            stderr=subprocess.PIPE,
+            text=True,
+            # Tests that run in the background of a shell ignore Ctrl-C, and so would their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         ) as process:
             wait_for(tmp_path / "out")
             process.send_signal(number)
