@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,14 @@ def test_stop_at_random_moments(workbench: RunningWorkbench, frames: str, kind: 
     whole = platform.run_worker(kind, "compute", parameters, frames)
     assert whole.exit_code == 0, whole.trouble
     moments = random.Random(20)
-    for number in range(MOMENTS[kind]):
-        temporary, home = tmp_path / f"tmp{number}", tmp_path / f"home{number}"
-        temporary.mkdir()
+    waits = [moments.uniform(0.02, 0.9) * whole.seconds for _ in range(MOMENTS[kind])]
+
+    def stop_after(seconds: float, folder: Path) -> None:
+        temporary, home = folder / "tmp", folder / "home"
+        temporary.mkdir(parents=True)
         began = time.monotonic()
         process = platform.start_worker(kind, "compute", parameters, frames, TMPDIR=str(temporary), HOME=str(home))
-        time.sleep(moments.uniform(0.02, 0.9) * whole.seconds)
+        time.sleep(seconds)
         was_running = process.poll() is None
         process.send_signal(signal.SIGTERM)
         asked = time.monotonic()
@@ -69,6 +72,9 @@ def test_stop_at_random_moments(workbench: RunningWorkbench, frames: str, kind: 
         assert list(temporary.iterdir()) == []
         assert not any(path.is_file() for path in (home / ".condensatenet").rglob("*"))
         assert not finished.texts("error") and "Traceback" not in finished.trouble
+
+    with ThreadPoolExecutor(2) as pool:  # a worker takes one core
+        list(pool.map(stop_after, waits, (tmp_path / str(number) for number in range(len(waits)))))
     assert not any(files for _, _, files in os.walk(workbench.data / "files" / ".partial"))
     if kind == "train":
         load_network(workbench.fetch_model("stopped", tmp_path / "model"))
