@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from workbench.errors import WorkbenchError
+from workbench.jobs import containers
 from workbench.jobs.containers import DockerEngine
 from workbench.jobs.launch import queue_of
 from workbench.jobs.registry import Registry, read_workers
@@ -186,6 +188,26 @@ class TestWithoutDocker:
         assert engine.workers() == {} and engine.workers() == {}
         assert 1.5 < time.monotonic() - start < 4
         assert calls.read_text().splitlines() == ["images --quiet --filter label=isUPennContrastWorker"]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="the programs are shell scripts")
+    def test_an_engine_that_is_too_busy_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(containers, "_CACHE_S", 0.0)
+        answers = tmp_path / "answers"
+        docker = tmp_path / "docker"
+        docker.write_text(f'#!/bin/sh\ncat "{answers}/$1"\n')
+        docker.chmod(0o755)
+        answers.mkdir()
+        (answers / "images").write_text("0123\n")
+        (answers / "info").write_text("{}")
+        (answers / "inspect").write_text(json.dumps([{"RepoTags": [IMAGE], "Config": {"Labels": {}}}]))
+        engine = DockerEngine(str(docker))
+        assert list(engine.workers()) == [IMAGE]
+        for name in ("inspect", "images"):
+            (answers / name).rename(answers / "hidden")
+            assert list(engine.workers()) == [IMAGE]
+            (answers / "hidden").rename(answers / name)
+        (answers / "images").write_text("")
+        assert engine.workers() == {}
 
     @pytest.mark.skipif(sys.platform == "win32", reason="the programs are shell scripts")
     def test_an_engine_that_is_down(self, tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ class DockerEngine:
         """Return the images that are workers, by the first of their names; what is known is kept for seconds."""
         with self._lock:
             if self._asked_at is None or time.monotonic() - self._asked_at > _CACHE_S:
-                self._workers = {worker.image: worker for worker in self._list_images()}
+                found = self._list_images()
+                if found is not None:  # an engine that is too busy to answer still has the images that it had
+                    self._workers = {worker.image: worker for worker in found}
                 self._asked_at = time.monotonic()
             return dict(self._workers)
 
@@ -41,11 +43,15 @@ class DockerEngine:
         if names:
             self._ask("rm", "--force", *names)
 
-    def _list_images(self) -> list[Worker]:
-        ids = (self._ask("images", "--quiet", "--filter", f"label={WORKER_LABEL}") or "").split()
+    def _list_images(self) -> list[Worker] | None:
+        """Return the images that are workers, or None where the engine does not answer."""
+        ids = self._ask("images", "--quiet", "--filter", f"label={WORKER_LABEL}")
         if not ids:
-            return []
-        images: list[dict[str, Any]] = json.loads(self._ask("inspect", *dict.fromkeys(ids)) or "[]")
+            return None if ids is None else []
+        described = self._ask("inspect", *dict.fromkeys(ids.split()))
+        if described is None:
+            return None
+        images: list[dict[str, Any]] = json.loads(described)
         has_gpu = "nvidia" in (self._ask("info", "--format", "{{json .Runtimes}}") or "")
         return [
             ContainerWorker(self._program, image["RepoTags"][0], image["Config"]["Labels"], has_gpu)
