@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,16 @@ def test_uploaded_tiff_files(server: ImageServer, options: dict[str, Any]) -> No
     planes = server.planes(item)
     for z in range(3):
         np.testing.assert_array_equal(planes[0, 0, z, 0], stack[z], strict=True)
+
+
+def test_a_file_of_this_machine_is_no_companion(server: ImageServer, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.xml"
+    secret.write_text('<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Secret>42</Secret></OME>')
+    xml = f'<?xml version="1.0"?><OME><BinaryOnly MetadataFile="{secret}" UUID="urn:uuid:0"/></OME>'
+    item = upload(server, "image.ome.tif", tiff(STACK[0, 0], description=xml, metadata=None))
+    assert server.request("POST", f"item/{item}/tiles")[0] == 200
+    shown = json.dumps([server.get(f"item/{item}/tiles"), server.get(f"item/{item}/tiles/internal_metadata")])
+    assert "BinaryOnly" in shown and "Secret" not in shown
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"II*\0no tiff", b"II*\0\x08\0\0\0", tiff(STACK[0, 0])[:9000]])

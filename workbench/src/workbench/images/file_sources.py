@@ -115,6 +115,9 @@ class PlaneTiffSource(TifffileFileTileSource):  # type: ignore[misc]
     def _nonemptyLevelsList(self, frame: int | None = 0) -> list[bool | None]:  # noqa: N802 (the library's name)
         return [None] * (self.levels - 1) + [True]
 
+    def _checkForOmeBinaryonly(self) -> None:  # noqa: N802 (the library's name)
+        """Do not read the companion that an OME-TIFF may name: it could be any file of this machine."""
+
     def _handle_ome(self) -> None:
         super()._handle_ome()
         names = ome_channel_names(self._tf.ome_metadata)
