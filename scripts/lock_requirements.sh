@@ -9,8 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 settings=$(.venv/bin/python scripts/settings_of_pip.py)
 eval "$settings"
-# Like pip, take the best version from all indexes, not only from the first that knows a package.
-export UV_INDEX_STRATEGY=unsafe-best-match
+# One index that has the files of every system: one beside it with some of them would leave out the hashes of the others.
+unset UV_INDEX UV_FIND_LINKS
 export UV_PYTHON_DOWNLOADS=never # a Python of the oldest version is not needed to lock for it
 export UV_CUSTOM_COMPILE_COMMAND="scripts/lock_requirements.sh"
 

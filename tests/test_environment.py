@@ -23,6 +23,14 @@ def test_lock_has_versions_and_hashes_but_no_address(name: str) -> None:
     assert hashed == versions
 
 
+@pytest.mark.parametrize("name", ["development", "girder_server", "workers"])
+def test_lock_has_the_files_of_every_system(name: str) -> None:
+    lock = (REPOSITORY / "requirements" / f"{name}.txt").read_text()
+    for package in ("matplotlib", "numpy", "pillow", "scipy"):
+        for hashes in re.findall(rf"^{package}==.*\n((?: +--hash=.*\n)+)", lock, flags=re.MULTILINE):
+            assert hashes.count("--hash") > 10, package
+
+
 def test_lock_leaves_torch_to_the_machine() -> None:
     lock = (REPOSITORY / "requirements" / "development.txt").read_text()
     assert re.findall(r"^(?:torch|triton|nvidia|cuda).*", lock, flags=re.MULTILINE) == []
