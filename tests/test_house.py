@@ -16,6 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "annotation_client": set(),
     "worker_client": {"annotation_client", "annotation_utilities"},
     "workbench": set(),
+    "external_modules": set(),
 }
 WORKERS = ROOT / "workers" / "annotations" / "condensatenet"
 

@@ -1,0 +1,224 @@
+"""`external-modules doctor`: what works on this machine, and what to do about what does not."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from external_modules.catalogue import CatalogueEntry, read_catalogue, size_of
+from external_modules.command_line.common import (
+    ProgressDisplay,
+    Verbs,
+    add_modules_option,
+    add_verb,
+    find_entry,
+    folders_of_modules,
+    in_bytes,
+    one_line,
+)
+from external_modules.command_line.run import WORKER, labels_of
+from external_modules.environments import EnvironmentStore
+from external_modules.errors import ExternalModuleError, ModuleEnvironmentError, WorkerError
+from external_modules.external_module import ExternalModule
+from external_modules.failures import HOME_VARIABLE
+from external_modules.ga3 import GA3NodeMixin
+from external_modules.interpreter import host_python
+from external_modules.module_folder import ModuleFolder
+from external_modules.uv_program import UvProgram, find_uv
+
+_DISCS = 20
+
+
+def add_parsers(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs,
+        "doctor",
+        run_doctor,
+        summary="what works and what does not",
+        description="Check what modules need on this machine, line by line. Nothing is installed. The exit code is 1\n"
+        "if something is broken; an environment that is not made yet is not.",
+        examples="  external-modules doctor\n  external-modules doctor threshold_module",
+    )
+    parser.add_argument("module", nargs="?", metavar="MODULE", help="name or path of a module (default: all)")
+    add_modules_option(parser)
+
+
+def run_doctor(arguments: argparse.Namespace) -> int:
+    """Print what works and what does not."""
+    store = EnvironmentStore()
+    if arguments.module:
+        entries = [find_entry(arguments.module, arguments, store)]
+    else:
+        entries = read_catalogue(folders_of_modules(arguments), store)
+    findings = _Findings()
+    findings.ok(f"Python {platform.python_version()}, numpy {np.__version__}")
+    if _check_home(store, findings):
+        is_needed = any(entry.folder and not entry.environment for entry in entries)
+        uv = _check_uv(store, findings, is_needed=is_needed)
+        for entry in entries:
+            print(f"{entry.name}:", flush=True)
+            _check_module(entry, store, uv, findings)
+    print(f"{findings.failures} broken" if findings.failures else "Nothing is broken.")
+    return 1 if findings.failures else 0
+
+
+class _Findings:
+    """Prints lines, and counts those that tell of something broken."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def ok(self, text: str) -> None:
+        print(f"  ok      {text}", flush=True)
+
+    def note(self, text: str) -> None:
+        print(f"  note    {text}", flush=True)
+
+    def failed(self, text: str) -> None:
+        self.failures += 1
+        print(f"  FAILED  {text}", flush=True)
+
+
+class _NotInstalledError(Exception):
+    """There is no uv yet, and pip can install it."""
+
+
+def _check_home(store: EnvironmentStore, findings: _Findings) -> bool:
+    try:
+        store.home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store.home) as file:
+            file.write(b"test")
+        free = shutil.disk_usage(store.home).free
+    except OSError as error:
+        findings.failed(
+            f"data folder {store.home} cannot be written to ({error.strerror}): see that you may write there, or set "
+            f"{HOME_VARIABLE} to another folder on a disk of this computer"
+        )
+        return False
+    findings.ok(f"data folder {store.home} ({in_bytes(free)} free)")
+    return True
+
+
+def _check_uv(store: EnvironmentStore, findings: _Findings, *, is_needed: bool) -> UvProgram | None:
+    def stop(fraction: float | None, text: str) -> None:
+        raise _NotInstalledError
+
+    try:
+        uv = find_uv(store.home, stop)
+    except _NotInstalledError:
+        findings.note("uv is not there yet: the first `external-modules sync` installs it")
+        return None
+    except ModuleEnvironmentError as error:
+        if is_needed:
+            findings.failed(f"uv: {one_line(error)}")
+        else:
+            findings.note(f"uv is not needed: all environments are ready ({one_line(error)})")
+        return None
+    findings.ok(f"uv {'.'.join(map(str, uv.version))} ({uv.path})")
+    return uv
+
+
+def _check_module(entry: CatalogueEntry, store: EnvironmentStore, uv: UvProgram | None, findings: _Findings) -> None:
+    folder = entry.folder
+    if folder is None:
+        findings.failed(f"module folder: {one_line(ExternalModuleError(entry.problem))}")
+        return
+    findings.ok(f"module folder {folder.path}, version {folder.version}")
+    if entry.environment is None:
+        if uv:
+            _check_index(folder, uv, findings)
+        findings.note(f"environment is not made yet: `external-modules sync {folder.name}` makes it, as does a call")
+        return
+    findings.ok("index is not needed: the environment is there")
+    findings.ok(f"environment ready, {in_bytes(size_of(entry.environment))} ({entry.environment})")
+    with ExternalModule(folder.path, store.home) as module:
+        if not _check_packages(module, findings):
+            findings.note(f"to make the environment anew remove {entry.environment}, then `external-modules sync`")
+        elif not (folder.path / WORKER).is_file():
+            findings.note(f"worker is not tried: the module has no {WORKER}")
+        else:
+            _check_worker(module, findings)
+
+
+def _check_index(folder: ModuleFolder, uv: UvProgram, findings: _Findings) -> None:
+    """Let uv find all that the lock names, without installing anything."""
+    python = host_python()
+    command: list[str | os.PathLike[str]] = ["pip", "sync", "--dry-run", "--require-hashes", "--quiet"]
+    command += ["--allow-empty-requirements", folder.lock]
+    if python:
+        command += ["--python", python.path]
+    try:
+        with tempfile.TemporaryDirectory(dir=uv.home) as target, ProgressDisplay(folder.name) as progress:
+            finished = uv.run(
+                [*command, "--target", target], lambda line: progress(None, "asking where the packages are")
+            )
+    except OSError as error:
+        findings.failed(f"index: uv cannot be started ({error}); install uv anew")
+        return
+    if finished.code == 0:
+        apart = ", torch apart" if folder.torch else ""
+        findings.ok(f"index: all {len(folder.locked_names)} packages of the lock can be had{apart}")
+    else:
+        findings.failed(
+            "index: not all packages of the lock can be had. Connect this computer to the internet; behind a proxy "
+            "set HTTPS_PROXY; mirrors and folders of wheels are taken from pip's settings. uv says: "
+            + one_line(ExternalModuleError(finished.tail()))
+        )
+
+
+def _check_packages(module: ExternalModule, findings: _Findings) -> bool:
+    """Import the packages, look for a GPU, and start the worker."""
+    lines: list[str] = []
+    works = module.validate_environment(lines.append)
+    for line in lines:
+        text = one_line(ExternalModuleError(line))
+        if text.startswith("FAILED: "):
+            findings.failed(f"{text[len('FAILED: ') :]}; the log is {module.log_file}")
+        elif text.startswith("GPU: "):
+            if module.folder.torch:
+                findings.ok(text)
+        elif text.startswith(("Python ", "Worker: ")):
+            findings.ok(text)
+    return works
+
+
+def _check_worker(module: ExternalModule, findings: _Findings) -> None:
+    image = _test_image()
+    begin = time.monotonic()
+    try:
+        with ProgressDisplay(module.name) as progress:
+            returned = labels_of(module.call(WORKER, input_image=image, progress=progress))
+        labels = GA3NodeMixin().to_object_labels(returned)
+    except ExternalModuleError as error:
+        more = f"; more in {module.log_file}" if isinstance(error, WorkerError) else ""
+        findings.failed(f"worker on a test image: {one_line(error)}{more}")
+        return
+    seconds = time.monotonic() - begin
+    found = len(np.unique(labels[labels != 0]))
+    text = (
+        f"test image {image.shape} {image.dtype} with {_DISCS} discs -> labels {returned.shape} {returned.dtype}, "
+        f"{found} objects found, {seconds:.2f} s"
+    )
+    if labels.shape != image.shape:
+        findings.failed(f"worker: {text}; {WORKER} must return one number for every pixel")
+    else:
+        findings.ok(f"worker: {text}")
+
+
+def _test_image() -> NDArray[Any]:
+    """Return a (512, 512) uint16 image with bright discs on a noisy background."""
+    image = np.random.default_rng(0).normal(200, 10, (512, 512))
+    y, x = np.mgrid[:512, :512]
+    for number in range(_DISCS):
+        row, column = divmod(number, 5)
+        image[(y - 64 - 128 * row) ** 2 + (x - 50 - 100 * column) ** 2 <= (10 + number) ** 2] += 1000
+    return image.astype(np.uint16)

@@ -1,0 +1,32 @@
+"""`external-modules new`: writes a module to begin with."""
+
+from __future__ import annotations
+
+import argparse
+
+from external_modules.command_line.common import Verbs, add_modules_option, add_verb, folders_of_modules
+from external_modules.new_module import write_new_module
+
+
+def add_parsers(verbs: Verbs) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs,
+        "new",
+        run_new,
+        summary="write a new module to begin with",
+        description="Write a complete module that works at once: it finds bright objects by a threshold, until you\n"
+        "put your own work into its worker.py. Its README.md says how.",
+        examples="  external-modules new stardist",
+    )
+    parser.add_argument("name", metavar="NAME", help="such as stardist; the module is called stardist_module")
+    add_modules_option(parser)
+
+
+def run_new(arguments: argparse.Namespace) -> int:
+    """Write the module and print what to do with it."""
+    path = write_new_module(arguments.name, folders_of_modules(arguments)[0])
+    print(f"{path} is written. Next:")
+    print(f'  python "{path / f"test_{path.name}.py"}"   shows that it works, before you change anything')
+    print(f'  "{path / "README.md"}"   says what to change, and how to use it in NIS-Elements')
+    return 0

@@ -1,0 +1,29 @@
+"""What a node script or any other host program imports: names only, no work is done here."""
+
+from __future__ import annotations
+
+from external_modules.errors import (
+    CallAbortedError,
+    ExternalModuleError,
+    InvalidModuleError,
+    ModuleEnvironmentError,
+    WorkerError,
+    WorkerTimeoutError,
+)
+from external_modules.external_module import ExternalModule
+from external_modules.ga3 import Calibration, GA3NodeMixin
+from external_modules.node import ExternalModuleNode, find_module_folder
+
+__all__ = [
+    "Calibration",
+    "CallAbortedError",
+    "ExternalModule",
+    "ExternalModuleError",
+    "ExternalModuleNode",
+    "GA3NodeMixin",
+    "InvalidModuleError",
+    "ModuleEnvironmentError",
+    "WorkerError",
+    "WorkerTimeoutError",
+    "find_module_folder",
+]

@@ -1,0 +1,62 @@
+"""The lines of JSON that host and worker exchange over two pipes.
+
+Both sides import this module, the worker's in its own environment: standard library and Python 3.9 only.
+
+From the host: {"call": n, ...packed arguments}, {"cancel": n}.
+From the worker: {"ready": {...}}, {"begun": n}, {"progress": n, "fraction": f, "text": t},
+{"result": n, "seconds": s, ...packed result}, {"error": n, "kind": k, "message": m, "traceback": t}.
+
+`n` is the number of a call; an error before the first call has the number 0. The end of the host's pipe tells the
+worker to leave.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+Message = dict[str, Any]
+
+# What an error is: the function raised, it heeded the wish to stop, or it returned what cannot be sent.
+RAISED = "raised"
+CANCELLED = "cancelled"
+UNSUITABLE = "unsuitable"
+
+_CHUNK = 2**16
+
+
+class MessageWriter:
+    """Writes messages to a pipe, whole ones, from any thread."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        """Write one message.
+
+        Raises:
+            OSError: nobody reads any more.
+        """
+        rest = memoryview(json.dumps(message).encode("ascii") + b"\n")
+        with self._lock:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+
+
+def read_messages(descriptor: int) -> Iterator[Message]:
+    """Yield the messages of a pipe until every writer is gone.
+
+    Raises:
+        ValueError: something else than messages came.
+    """
+    held: list[bytes] = []
+    while chunk := os.read(descriptor, _CHUNK):
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            yield json.loads(b"".join([*held, line]))
+            held = []
+        held.append(rest)

@@ -1,0 +1,172 @@
+"""A module's folder: what it says about itself, and what its environment is to hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from external_modules.errors import InvalidModuleError
+from external_modules.local_packages import digest_of_package, find_local_packages
+
+DESCRIPTION_FILE = "module.json"
+PROJECT_FILE = "pyproject.toml"
+LOCK_FILE = "requirements.txt"
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_VERSION = re.compile(r"\d+(\.\d+)*([a-z]+\d+)?")
+_PYTHON_CLAUSE = re.compile(r"(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+){0,2})(\.\*)?")
+_LOCKED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*==\s*\S")
+_CONTINUED = re.compile(r"\\\r?\n")
+
+
+class ModuleFolder:
+    """A module as its folder describes it; read and checked once.
+
+    Attributes:
+        path: the folder, absolute.
+        name: also the beginning of its environment's name.
+        version: of the module.
+        title: for people.
+        segments: what it finds in an image, in a few words.
+        licence: of the module and of what it calls.
+        python: the Python versions that its environment may have, such as `>=3.10,<3.14`.
+        import_probe: the packages that must be importable before its environment counts as ready.
+        torch: the version of torch that it needs, or None.
+        local_packages: folders of the packages that its environment gets from beside the module.
+        lock: its requirements.txt: exact versions with hashes.
+        locked_names: names of the packages in the lock, normalised, sorted.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Read a folder with module.json, pyproject.toml and requirements.txt.
+
+        Raises:
+            InvalidModuleError: something is missing or wrong; names the file and what to change.
+        """
+        self.path = Path(os.path.abspath(path))
+        project = self._read(PROJECT_FILE)
+        locked = self._read(LOCK_FILE)
+        description = self._parse(self._read(DESCRIPTION_FILE))
+
+        def text(field: str, pattern: re.Pattern[str], example: str) -> str:
+            value = description.get(field)
+            if not isinstance(value, str) or not pattern.fullmatch(value):
+                raise self._wrong(DESCRIPTION_FILE, f'"{field}" is {value!r}; it must be text such as "{example}"')
+            return value
+
+        anything = re.compile(r".*", re.DOTALL)
+        self.name = text("name", _NAME, self.path.name if _NAME.fullmatch(self.path.name) else "threshold_module")
+        self.version = text("version", anything, "0.1.0")
+        self.title = text("title", anything, "Threshold")
+        self.segments = text("segments", anything, "bright objects")
+        self.licence = text("licence", anything, "MIT")
+        self.python = text("python", _comma_separated(_PYTHON_CLAUSE), ">=3.10")
+        self.import_probe = self._import_probe(description)
+        self.torch = self._torch(description)
+        self.local_packages, built = self._local_packages(description)
+        self.lock = self.path / LOCK_FILE
+        self.locked_names = self._locked_names(locked)
+        self._digest = hashlib.sha256(json.dumps([project, locked, self.torch, *built]).encode()).hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """What the environment must hold, as 64 hexadecimal digits.
+
+        Of pyproject.toml, the lock, torch's version and the content of the local packages.
+        """
+        return self._digest
+
+    def allows_python(self, version: tuple[int, ...]) -> bool:
+        """Return whether the environment may have a Python of a version, such as (3, 11, 7)."""
+        return all(_fits(version, *match.groups()) for match in _PYTHON_CLAUSE.finditer(self.python))
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.path / name).read_text(encoding="utf-8")  # whatever line ends the checkout has
+        except FileNotFoundError as error:
+            raise InvalidModuleError(
+                f"{self.path} is no module: it has no {name}. Give the folder of a module, which holds "
+                f"{DESCRIPTION_FILE}, {PROJECT_FILE} and {LOCK_FILE}."
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._wrong(name, f"it cannot be read ({error})") from error
+
+    def _parse(self, text: str) -> Mapping[str, Any]:
+        try:
+            description = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self._wrong(DESCRIPTION_FILE, f"it is not JSON ({error})") from error
+        if not isinstance(description, dict):
+            raise self._wrong(DESCRIPTION_FILE, "it must be a JSON object")
+        return description
+
+    def _import_probe(self, description: Mapping[str, Any]) -> tuple[str, ...]:
+        names = description.get("import_probe")
+        valid = isinstance(names, list) and all(isinstance(name, str) and _IMPORT.fullmatch(name) for name in names)
+        if not names or not valid:
+            message = f'"import_probe" is {names!r}; it must list packages as they are imported, such as ["skimage"]'
+            raise self._wrong(DESCRIPTION_FILE, message)
+        return tuple(names)
+
+    def _torch(self, description: Mapping[str, Any]) -> str | None:
+        torch = description.get("torch")
+        if torch is None:
+            return None
+        version = torch.get("version") if isinstance(torch, dict) else None
+        if not isinstance(version, str) or not _VERSION.fullmatch(version):
+            raise self._wrong(
+                DESCRIPTION_FILE, f'"torch" is {torch!r}; it must be null or name a version: {{"version": "2.13.0"}}'
+            )
+        return version
+
+    def _local_packages(self, description: Mapping[str, Any]) -> tuple[tuple[Path, ...], list[str]]:
+        try:
+            folders = find_local_packages(description.get("local_packages"), self.path)
+            return folders, [digest_of_package(folder) for folder in folders]
+        except (OSError, ValueError) as error:
+            raise self._wrong(DESCRIPTION_FILE, str(error)) from error
+
+    def _locked_names(self, text: str) -> tuple[str, ...]:
+        names = set()
+        for line in _CONTINUED.sub(" ", text).splitlines():
+            requirement = line.partition("#")[0].strip()
+            if not requirement:
+                continue
+            match = _LOCKED.match(requirement)
+            # Neither an option (an index) nor an address: where packages come from is the machine's choice.
+            if not match or "://" in requirement or "--hash=sha256:" not in requirement:
+                raise self._wrong(
+                    LOCK_FILE,
+                    f"{requirement[:80]!r} is no exact version with its hashes. Write the file with "
+                    '"uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links"',
+                )
+            names.add(re.sub(r"[-_.]+", "-", match[1]).lower())
+        return tuple(sorted(names))
+
+    def _wrong(self, name: str, problem: str) -> InvalidModuleError:
+        return InvalidModuleError(f"{self.path / name}: {problem}.")
+
+
+def _comma_separated(clause: re.Pattern[str]) -> re.Pattern[str]:
+    return re.compile(rf"\s*{clause.pattern}(\s*,\s*{clause.pattern})*\s*")
+
+
+def _fits(version: tuple[int, ...], operator: str, wanted_text: str, any_below: str | None) -> bool:
+    wanted = tuple(int(part) for part in wanted_text.split("."))
+    length = len(wanted) if any_below else max(len(wanted), len(version))
+    left, right = (tuple([*parts, 0, 0, 0][:length]) for parts in (version, wanted))
+    results: Mapping[str, Callable[[], bool]] = {
+        ">=": lambda: left >= right,
+        "<=": lambda: left <= right,
+        "==": lambda: left == right,
+        "!=": lambda: left != right,
+        ">": lambda: left > right,
+        "<": lambda: left < right,
+    }
+    return results[operator]()

@@ -1,0 +1,234 @@
+"""Workers as trees of processes: started apart from the host, and ended with everything that they started.
+
+On POSIX a worker leads a session of its own. Its processes are found by that session, by descent, and on Linux by a
+variable that they all inherit, so that one is found even after its parents are gone. On Windows a Job Object holds
+the tree: the system ends it when its handle is closed, however the host dies (by construction: not run there).
+
+The worker's guardian imports this module, in the module's environment: standard library and Python 3.9 only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+MARK_VARIABLE = "EXTERNAL_MODULES_WORKER"
+
+if sys.platform == "win32":
+    NO_WINDOW = subprocess.CREATE_NO_WINDOW
+else:
+    NO_WINDOW = 0
+
+_SWEEPS = 100
+_SWEEP_S = 0.02
+
+
+class ProcessTree:
+    """A process and all that it starts.
+
+    Args:
+        arguments: the program and its arguments; no shell takes part.
+        environment: all variables that it gets, beside the mark of this tree.
+        folder: its working folder.
+        descriptors: open files that it inherits (POSIX).
+
+    Raises:
+        OSError: the program cannot be started.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        descriptors: Sequence[int] = (),
+    ) -> None:
+        self._mark = os.urandom(16).hex()
+        variables = {**environment, MARK_VARIABLE: self._mark}
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=variables,
+            cwd=folder,
+            start_new_session=sys.platform != "win32",
+            pass_fds=tuple(descriptors),
+            creationflags=NO_WINDOW,
+        )
+        if sys.platform == "win32":
+            self._job = _make_job()
+            _put_into_job(self._job, int(self.process._handle))  # type: ignore[attr-defined]
+
+    def end(self) -> int:
+        """End every process of the tree at once, and return the exit code of the first as `Popen.returncode` has it."""
+        if sys.platform == "win32":
+            _close_job(self._job)
+            self._job = None
+            self.process.kill()
+        else:
+            end_processes(self.process.pid, self._mark)
+            with contextlib.suppress(OSError):
+                self.process.kill()
+        return self.process.wait()
+
+
+def end_processes(root: int, mark: str, *, spared: Iterable[int] = ()) -> None:
+    """Kill a process and all that it started (POSIX), also what starts while this happens.
+
+    Args:
+        root: the process; it may have ended already, shortly ago.
+        mark: the value of the variable that its processes inherited.
+        spared: processes that live on, such as the one that calls this.
+    """
+    if sys.platform == "win32":
+        return
+    kept = {*spared}
+    for _ in range(_SWEEPS):
+        found = _find_processes(root, mark) - kept
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_SWEEP_S)
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether there is a process of that number (POSIX). On Linux one that is only not yet waited for is none."""
+    with contextlib.suppress(OSError):
+        return not _is_zombie(pid)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_zombie(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0] in b"ZX"
+
+
+def end_with_this_process() -> None:
+    """Let the system end all that this process starts when it ends itself, however it does (Windows; else nothing).
+
+    A worker calls it first of all: the host puts a worker into a job only after the start, and python.exe of a virtual
+    environment has started the real interpreter by then.
+    """
+    if sys.platform == "win32":
+        import ctypes
+
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        _put_into_job(_make_job(), kernel.GetCurrentProcess())  # the handle stays open: the system closes it in the end
+
+
+def _find_processes(root: int, mark: str) -> set[int]:
+    """Return the living processes of a tree."""
+    table = _linux_table(mark) if sys.platform == "linux" else _posix_table()
+    found = {pid for pid, (parent, group, marked) in table.items() if marked or root in (pid, group)}
+    while more := {pid for pid, (parent, _, _) in table.items() if parent in found and pid not in found}:
+        found |= more
+    return found
+
+
+def _linux_table(mark: str) -> dict[int, tuple[int, int, bool]]:
+    """Return parent, session and whether it has the mark, for each process that is no zombie."""
+    table = {}
+    line = f"{MARK_VARIABLE}={mark}".encode()
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            with open(f"/proc/{name}/stat", "rb") as file:
+                state, parent, _, session = file.read().rpartition(b")")[2].split()[:4]  # the name may hold anything
+            if state in b"ZX":
+                continue
+            marked = False
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+                marked = line in file.read().split(b"\0")
+            table[int(name)] = (int(parent), int(session), marked)
+    return table
+
+
+def _posix_table() -> dict[int, tuple[int, int, bool]]:
+    """Return parent and process group for each process that is no zombie."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    rows = (row.split() for row in listed.stdout.splitlines())
+    return {int(row[0]): (int(row[1]), int(row[2]), False) for row in rows if len(row) == 4 and row[3][:1] != b"Z"}
+
+
+if sys.platform == "win32":
+    import ctypes
+    from ctypes import wintypes
+
+    class _BasicLimits(ctypes.Structure):
+        _fields_ = (
+            ("PerProcessUserTimeLimit", ctypes.c_int64),
+            ("PerJobUserTimeLimit", ctypes.c_int64),
+            ("LimitFlags", wintypes.DWORD),
+            ("MinimumWorkingSetSize", ctypes.c_size_t),
+            ("MaximumWorkingSetSize", ctypes.c_size_t),
+            ("ActiveProcessLimit", wintypes.DWORD),
+            ("Affinity", ctypes.c_size_t),
+            ("PriorityClass", wintypes.DWORD),
+            ("SchedulingClass", wintypes.DWORD),
+        )
+
+    class _ExtendedLimits(ctypes.Structure):
+        _fields_ = (
+            ("BasicLimitInformation", _BasicLimits),
+            ("IoInfo", ctypes.c_uint64 * 6),
+            ("ProcessMemoryLimit", ctypes.c_size_t),
+            ("JobMemoryLimit", ctypes.c_size_t),
+            ("PeakProcessMemoryUsed", ctypes.c_size_t),
+            ("PeakJobMemoryUsed", ctypes.c_size_t),
+        )
+
+    _EXTENDED_LIMIT_INFORMATION = 9
+    _KILL_ON_JOB_CLOSE = 0x2000
+
+    def _make_job() -> int | None:
+        """Return the handle of a job whose processes end when it is closed, or None where the system refuses."""
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.CreateJobObjectW.restype = ctypes.c_void_p
+        kernel.CreateJobObjectW.argtypes = (ctypes.c_void_p, ctypes.c_wchar_p)
+        kernel.SetInformationJobObject.argtypes = (
+            ctypes.c_void_p,
+            ctypes.c_int,
+            ctypes.c_void_p,
+            wintypes.DWORD,
+        )
+        job: int | None = kernel.CreateJobObjectW(None, None)
+        limits = _ExtendedLimits()
+        limits.BasicLimitInformation.LimitFlags = _KILL_ON_JOB_CLOSE
+        size = ctypes.sizeof(limits)
+        if job and not kernel.SetInformationJobObject(job, _EXTENDED_LIMIT_INFORMATION, ctypes.byref(limits), size):
+            _close_job(job)
+            return None
+        return job
+
+    def _put_into_job(job: int | None, process: int) -> None:
+        if job:
+            kernel = ctypes.WinDLL("kernel32")
+            kernel.AssignProcessToJobObject.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+            kernel.AssignProcessToJobObject(job, process)
+
+    def _close_job(job: int | None) -> None:
+        if job:
+            kernel = ctypes.WinDLL("kernel32")
+            kernel.CloseHandle.argtypes = (ctypes.c_void_p,)
+            kernel.CloseHandle(job)

@@ -1,0 +1,310 @@
+"""Environments are made by uv, found again at once, and leave the host as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_module_folders import make_module, make_wheel, start_host, use_only
+
+from external_modules.child_environment import scrubbed_environment
+from external_modules.environments import Environment, EnvironmentStore, default_home
+from external_modules.errors import ModuleEnvironmentError
+from external_modules.module_folder import ModuleFolder
+from external_modules.ready_record import python_of
+
+
+@pytest.fixture(autouse=True)
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only place that packages come from: a folder with tiny_one, and no network."""
+    folder = tmp_path / "wheels"
+    use_only(folder, monkeypatch)
+    make_wheel(folder, "tiny_one", "1.0", "VALUE = 'one'\n")
+    return folder
+
+
+@pytest.fixture
+def module(tmp_path: Path, wheels: Path) -> Path:
+    """A module that needs tiny_one."""
+    return make_module(tmp_path / "module", wheels / "tiny_one-1.0-py3-none-any.whl")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EnvironmentStore:
+    """A store without environments."""
+    return EnvironmentStore(tmp_path / "home")
+
+
+def run(environment: Environment, code: str) -> str:
+    """Run code in an environment and return what it prints."""
+    command = [str(environment.python), "-I", "-c", code]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env=scrubbed_environment()
+    ).stdout.strip()
+
+
+def test_environment_is_made_and_the_host_stays_as_it_was(module: Path, store: EnvironmentStore) -> None:
+    before = (list(sys.path), dict(os.environ), os.getcwd(), set(sys.modules) & {"tiny_one", "pip"})
+    reports: list[tuple[float | None, str]] = []
+    environment = store.ensure(ModuleFolder(module), report=lambda fraction, text: reports.append((fraction, text)))
+    assert (list(sys.path), dict(os.environ), os.getcwd(), set(sys.modules) & {"tiny_one", "pip"}) == before
+
+    assert run(environment, "import tiny_one; print(tiny_one.VALUE)") == "one"
+    assert run(environment, "import sys; print(sys.prefix)") == str(environment.path)
+    assert environment.path.parent == store.home / "environments"
+    name, _, digits = environment.path.name.rpartition("-")
+    assert name == "tiny_module" and len(digits) == 16 and int(digits, 16) >= 0
+    assert store.find(ModuleFolder(module)) == environment and store.path_of(ModuleFolder(module)) == environment.path
+
+    fractions = [fraction for fraction, _ in reports if fraction is not None]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(fractions) >= 4
+    assert any(text == "installing 1 packages (first use of tiny_module; about a minute)" for _, text in reports)
+
+
+def test_ready_environment_is_found_in_milliseconds_without_uv(
+    module: Path, store: EnvironmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = store.ensure(ModuleFolder(module))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("EXTERNAL_MODULES_UV", str(module / "no such program"))
+    monkeypatch.delenv("UV_FIND_LINKS")
+    reports: list[str] = []
+    durations = []
+    for _ in range(5):
+        start = time.perf_counter()
+        found = EnvironmentStore(store.home).ensure(ModuleFolder(module), lambda fraction, text: reports.append(text))
+        durations.append(time.perf_counter() - start)
+        assert found == environment
+    assert min(durations) < 0.02
+    assert not reports
+
+
+def test_paths_with_spaces_and_unicode(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = tmp_path / "Bilder für Jürgen µm 图像"
+    folder = strange / "räder"
+    shutil.copytree(wheels, folder)
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    module = make_module(strange / "ein Modul", folder / "tiny_one-1.0-py3-none-any.whl")
+    environment = EnvironmentStore(strange / "da heim").ensure(ModuleFolder(module))
+    assert environment.path.is_relative_to(strange)
+    assert run(environment, "import tiny_one; print(tiny_one.VALUE)") == "one"
+
+
+def test_host_with_a_python_that_misleads_children(
+    module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = tmp_path / "poison"
+    poison.mkdir()
+    for name in ("json", "tiny_one", "encodings"):
+        (poison / f"{name}.py").write_text("raise SystemExit('a module of the host')")
+    for name, value in (
+        ("PYTHONHOME", str(tmp_path / "nowhere")),
+        ("PYTHONPATH", str(poison)),
+        ("CONDA_PREFIX", "/c"),
+        ("VIRTUAL_ENV", "/v"),
+        ("UV_PROJECT_ENVIRONMENT", "/u"),
+        ("UV_PYTHON", "2.7"),
+        ("UV_TARGET", str(tmp_path / "target")),
+        ("UV_CACHE_DIR", str(tmp_path / "cache")),
+    ):
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(poison)
+    store = EnvironmentStore(tmp_path / "home")
+    assert run(store.ensure(ModuleFolder(module)), "import tiny_one; print(tiny_one.VALUE)") == "one"
+    assert not (tmp_path / "target").exists() and not (tmp_path / "cache").exists()
+    names = scrubbed_environment().keys()
+    assert not {"PYTHONHOME", "PYTHONPATH", "CONDA_PREFIX", "VIRTUAL_ENV", "UV_PYTHON"} & names and "PATH" in names
+
+
+def test_changed_lock_makes_another_environment_and_the_old_one_goes_when_nobody_uses_it(
+    module: Path, store: EnvironmentStore, wheels: Path
+) -> None:
+    with start_host(store.home, module, stay=True) as user:
+        assert user.stdout is not None and user.stdin is not None
+        while not (line := user.stdout.readline()).startswith("ready"):
+            assert line
+        old = Path(line.removeprefix("ready ").strip())
+        newer = make_wheel(wheels, "tiny_one", "2.0", "VALUE = 'two'\n")
+        make_module(module, newer)
+        assert store.find(ModuleFolder(module)) is None
+        new = store.ensure(ModuleFolder(module))
+        assert new.path != old and run(new, "import tiny_one; print(tiny_one.VALUE)") == "two"
+
+        assert store.prune() == [] and (old / "ready.json").is_file()  # in use
+        user.stdin.close()
+        assert user.wait() == 0
+    assert store.prune() == [old] and not old.exists()
+    assert [path.name for path in old.parent.iterdir() if path.name.startswith(old.name)] == []
+    assert store.prune() == [] and store.find(ModuleFolder(module)) == new
+
+
+def test_mark_of_a_killed_process_counts_no_more(module: Path, store: EnvironmentStore, wheels: Path) -> None:
+    with start_host(store.home, module, stay=True) as user:
+        assert user.stdout is not None
+        while not (line := user.stdout.readline()).startswith("ready"):
+            assert line
+        make_module(module, make_wheel(wheels, "tiny_one", "2.0", ""))
+        assert store.prune() == []
+        user.kill()
+    assert [str(path) for path in store.prune()] == [line.removeprefix("ready ").strip()]
+
+
+def test_prune_keeps_what_is_asked_for_and_removes_what_is_half_made(
+    module: Path, store: EnvironmentStore, tmp_path: Path
+) -> None:
+    with start_host(store.home, module) as making:  # whose mark ends with it
+        making.communicate()
+    environment = store.find(ModuleFolder(module))
+    assert environment
+    folder = ModuleFolder(shutil.move(module, tmp_path / "moved"))
+    half = store.home / "environments" / "tiny_module-0123456789abcdef"
+    half.mkdir()
+    (half / "pyvenv.cfg").write_text("home = /\n")
+    assert store.prune([folder]) == [half]
+    assert store.prune() == [environment.path]  # where it was made for, nothing is any more
+
+
+@pytest.mark.parametrize("damage", ["python", "package", "ready", "cut ready", "folder"])
+def test_broken_environment_is_remade(module: Path, store: EnvironmentStore, damage: str) -> None:
+    environment = store.ensure(ModuleFolder(module))
+    packages = next(environment.path.rglob("tiny_one.py"))
+    if damage == "python":
+        environment.python.unlink()
+    elif damage == "package":
+        packages.unlink()
+    elif damage == "ready":
+        (environment.path / "ready.json").unlink()
+        packages.unlink()  # it shares its content with uv's cache
+        packages.write_text("raise ImportError('half written')")
+    elif damage == "cut ready":
+        ready = environment.path / "ready.json"
+        ready.write_text(ready.read_text()[:100])
+    else:
+        shutil.rmtree(environment.path)
+    assert store.find(ModuleFolder(module)) is None
+    assert store.ensure(ModuleFolder(module)) == environment
+    assert run(environment, "import tiny_one; print(tiny_one.VALUE)") == "one"
+
+
+def test_probe_that_fails_gives_its_output(tmp_path: Path, wheels: Path, store: EnvironmentStore) -> None:
+    broken = make_wheel(wheels, "tiny_two", "1.0", "raise OSError('libtiny.so.7: cannot open shared object')\n")
+    module = make_module(tmp_path / "module", broken)
+    with pytest.raises(ModuleEnvironmentError, match=r"cannot be imported(?s:.*)libtiny\.so\.7"):
+        store.ensure(ModuleFolder(module))
+    assert store.find(ModuleFolder(module)) is None and not list(store.home.rglob("ready.json"))
+    make_module(module, make_wheel(wheels, "tiny_two", "1.1", ""))
+    assert store.ensure(ModuleFolder(module))
+
+
+def test_damaged_cache_is_done_without(module: Path, store: EnvironmentStore) -> None:
+    environment = store.ensure(ModuleFolder(module))
+    shutil.rmtree(environment.path)
+    for cached in store.home.joinpath("cache").rglob("tiny_one.py"):
+        cached.write_text("raise ImportError('no content')")
+    with pytest.raises(ModuleEnvironmentError, match="no content"):
+        store.ensure(ModuleFolder(module))
+    assert store.ensure(ModuleFolder(module)) == environment
+    assert run(environment, "import tiny_one; print(tiny_one.VALUE)") == "one"
+    assert not list(store.home.rglob("*.suspect"))
+
+
+def test_package_that_is_not_what_was_locked_is_refused(module: Path, store: EnvironmentStore, wheels: Path) -> None:
+    make_wheel(wheels, "tiny_one", "1.0", "VALUE = 'something else'\n")
+    with pytest.raises(ModuleEnvironmentError, match=r"Installing the packages of tiny_module failed(?s:.*)[Hh]ash"):
+        store.ensure(ModuleFolder(module))
+    assert not list(store.home.rglob("ready.json"))
+
+
+def test_torch_comes_from_a_folder_of_wheels_without_touching_the_lock(
+    tmp_path: Path, wheels: Path, store: EnvironmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXTERNAL_MODULES_TORCH_BACKEND", "cpu")
+    make_wheel(wheels, "torch", "2.13.0+cpu", "import tiny_one\n")
+    make_wheel(wheels, "tiny_one", "9.0", "VALUE = 'nine'\n")
+    module = make_module(
+        tmp_path / "module",
+        wheels / "tiny_one-1.0-py3-none-any.whl",
+        torch={"version": "2.13.0"},
+        import_probe=["torch"],
+    )
+    reports: list[str] = []
+    environment = store.ensure(ModuleFolder(module), lambda fraction, text: reports.append(text))
+    assert run(environment, "import torch; print(torch.tiny_one.VALUE)") == "one"
+    assert any("installing torch 2.13.0" in text for text in reports)
+
+    monkeypatch.setenv("EXTERNAL_MODULES_TORCH_BACKEND", "cu130")
+    with pytest.raises(ModuleEnvironmentError, match=r"torch 2\.13\.0 for tiny_module, build cu130"):
+        store.ensure(ModuleFolder(module))
+
+
+def test_module_without_locked_packages(tmp_path: Path, store: EnvironmentStore) -> None:
+    module = make_module(tmp_path / "module", import_probe=["json"])
+    assert run(store.ensure(ModuleFolder(module)), "print(1)") == "1"
+
+
+def test_named_python(module: Path, store: EnvironmentStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def name(path: Path) -> None:
+        monkeypatch.setenv("EXTERNAL_MODULES_PYTHON", str(path))
+
+    base = python_of(Path(sys.base_prefix))
+    with_host = store.ensure(ModuleFolder(module))
+    name(base if base.is_file() else Path(sys.executable))
+    assert store.ensure(ModuleFolder(module)).path == with_host.path or store.find(ModuleFolder(module))
+    name(tmp_path / "none")
+    with pytest.raises(ModuleEnvironmentError, match="none cannot be used"):
+        store.ensure(ModuleFolder(module))
+    name(Path(sys.executable))
+    make_module(module, import_probe=["json"], python="<3")
+    with pytest.raises(ModuleEnvironmentError, match=r"EXTERNAL_MODULES_PYTHON names .* needs <3"):
+        store.ensure(ModuleFolder(module))
+
+
+def test_python_that_uv_finds(tmp_path: Path, store: EnvironmentStore) -> None:
+    minor = sys.version_info.minor
+    module = make_module(tmp_path / "module", import_probe=["json"], python=f">=3.10,!=3.{minor}.*")
+    try:
+        environment = store.ensure(ModuleFolder(module))
+    except ModuleEnvironmentError as error:
+        assert "Downloading a Python" in str(error)
+        pytest.skip("there is no second version of Python here")
+    assert run(environment, "import sys; print(sys.version_info.minor)") != str(minor)
+    assert store.find(ModuleFolder(module)) == environment
+
+
+def test_no_python_fits(tmp_path: Path, store: EnvironmentStore) -> None:
+    module = make_module(tmp_path / "module", import_probe=["json"], python=">=3.98")
+    with pytest.raises(ModuleEnvironmentError, match=r"Downloading a Python >=3\.98 failed"):
+        store.ensure(ModuleFolder(module))
+
+
+def test_default_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert default_home().name == "external_modules"
+    monkeypatch.setenv("EXTERNAL_MODULES_HOME", str(tmp_path / "elsewhere"))
+    assert EnvironmentStore().home == tmp_path / "elsewhere"
+
+
+def test_module_whose_version_of_a_package_a_real_index_has(
+    tmp_path: Path, store: EnvironmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from external_modules.uv_program import find_uv
+
+    for name in ("UV_OFFLINE", "UV_FIND_LINKS", "PIP_CONFIG_FILE"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    (tmp_path / "six.in").write_text("six\n")
+    compiling = find_uv(store.home).run(
+        ["pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", tmp_path / "six.in"],
+        lambda line: None,
+    )
+    if compiling.code != 0:
+        pytest.skip(f"no package index can be reached: {compiling.tail(3)}")
+    module = make_module(tmp_path / "module", import_probe=["six"])
+    (module / "requirements.txt").write_text(compiling.output)
+    assert run(store.ensure(ModuleFolder(module)), "import six; print(six.PY3)") == "True"
+    assert "six" in json.loads(next(store.home.rglob("ready.json")).read_text())["packages"][0]
