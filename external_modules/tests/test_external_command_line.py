@@ -215,6 +215,7 @@ def test_images_need_optional_packages(modules: Path, tmp_path: Path) -> None:
         (["run", "tiny_module", "{image}", "--output", "{text}"], "File exists"),
         (["run", "tiny_module", "{image}", "--output", "o", "--set", "sigma"], "'sigma' is not NAME=VALUE"),
         (["run", "tiny_module", "{image}", "--output", "o", "--set", "input_image=1"], "is not NAME=VALUE"),
+        (["run", "tiny_module", "{image}", "--output", "o", "--set", "timeout=1"], "is not NAME=VALUE"),
         (["new", "star-dist"], "'star-dist' cannot be the name of a module"),
         (["new", "3d"], "'3d' cannot be the name"),
         (["new", "étoile"], "cannot be the name"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PROJECT_FILE = "pyproject.toml"
@@ -42,11 +42,27 @@ def digest_of_package(folder: Path) -> str:
     Raises:
         OSError: a file cannot be read.
     """
+    return digest_of_files(folder, [folder / PROJECT_FILE, *sorted(files_below(folder / SOURCES))])
+
+
+def digest_of_files(folder: Path, paths: Iterable[Path]) -> str:
+    """Return names and contents of files below a folder as 64 hexadecimal digits.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     digest = hashlib.sha256()
-    for path in [folder / PROJECT_FILE, *sorted(_files_below(folder / SOURCES))]:
+    for path in paths:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
     return digest.hexdigest()
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Return all files below a folder but what Python keeps for itself."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != _LEFT_OUT]
+        yield from (Path(parent, name) for name in names)
 
 
 def installation(folder: Path, python: Path) -> list[str | os.PathLike[str]]:
@@ -70,9 +86,3 @@ def installation(folder: Path, python: Path) -> list[str | os.PathLike[str]]:
         "--no-cache",  # no build is needed twice: an environment is made once for each content
         folder.as_uri(),  # a bracket or a semicolon in a path would mean something to uv
     ]
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name != _LEFT_OUT]
-        yield from (Path(parent, name) for name in names)

@@ -24,7 +24,6 @@ from external_modules.command_line.common import (
     in_bytes,
     one_line,
 )
-from external_modules.command_line.run import WORKER, labels_of
 from external_modules.environments import EnvironmentStore
 from external_modules.errors import ExternalModuleError, ModuleEnvironmentError, WorkerError
 from external_modules.external_module import ExternalModule
@@ -32,6 +31,7 @@ from external_modules.failures import HOME_VARIABLE
 from external_modules.ga3 import GA3NodeMixin
 from external_modules.interpreter import host_python
 from external_modules.module_folder import ModuleFolder
+from external_modules.plane_segmentation import USUAL_WORKER, labels_of
 from external_modules.uv_program import UvProgram, find_uv
 
 _DISCS = 20
@@ -143,8 +143,8 @@ def _check_module(entry: CatalogueEntry, store: EnvironmentStore, uv: UvProgram 
     with ExternalModule(folder.path, store.home) as module:
         if not _check_packages(module, findings):
             findings.note(f"to make the environment anew remove {entry.environment}, then `external-modules sync`")
-        elif not (folder.path / WORKER).is_file():
-            findings.note(f"worker is not tried: the module has no {WORKER}")
+        elif not (folder.path / USUAL_WORKER).is_file():
+            findings.note(f"worker is not tried: the module has no {USUAL_WORKER}")
         else:
             _check_worker(module, findings)
 
@@ -196,7 +196,7 @@ def _check_worker(module: ExternalModule, findings: _Findings) -> None:
     begin = time.monotonic()
     try:
         with ProgressDisplay(module.name) as progress:
-            returned = labels_of(module.call(WORKER, input_image=image, progress=progress))
+            returned = labels_of(module.call(USUAL_WORKER, input_image=image, progress=progress))
         labels = GA3NodeMixin().to_object_labels(returned)
     except ExternalModuleError as error:
         more = f"; more in {module.log_file}" if isinstance(error, WorkerError) else ""
@@ -209,7 +209,7 @@ def _check_worker(module: ExternalModule, findings: _Findings) -> None:
         f"{found} objects found, {seconds:.2f} s"
     )
     if labels.shape != image.shape:
-        findings.failed(f"worker: {text}; {WORKER} must return one number for every pixel")
+        findings.failed(f"worker: {text}; {USUAL_WORKER} must return one number for every pixel")
     else:
         findings.ok(f"worker: {text}")
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from external_modules.command_line.common import (
     ProgressDisplay,
@@ -25,19 +21,17 @@ from external_modules.command_line.common import (
     say,
     usable_folder,
 )
-from external_modules.command_line.image_files import (
-    ENDINGS,
-    check_that_images_can_be_read,
+from external_modules.environments import EnvironmentStore
+from external_modules.errors import ExternalModuleError, WorkerError
+from external_modules.external_module import ExternalModule
+from external_modules.image_files import (
+    find_images,
+    prepare_to_read_images,
     read_image,
     write_labels,
     write_table,
 )
-from external_modules.environments import EnvironmentStore
-from external_modules.errors import ExternalModuleError, WorkerError
-from external_modules.external_module import ExternalModule
-from external_modules.ga3 import GA3NodeMixin
-
-WORKER = "worker.py"
+from external_modules.plane_segmentation import USUAL_WORKER, names_that_are_taken, segment_planes, table_of_planes
 
 _LABELS, _TABLE = "_labels.tif", "_objects.csv"
 
@@ -74,10 +68,9 @@ def add_parsers(verbs: Verbs) -> None:
 
 def run_run(arguments: argparse.Namespace) -> int:
     """Segment images and print what was found; go on with the next image when one fails."""
-    check_that_images_can_be_read()
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it would warn of comes as an error
+    prepare_to_read_images("Reading images")
     folder = usable_folder(find_entry(arguments.module, arguments, EnvironmentStore()))
-    images = _find_images(arguments.image)
+    images = find_images(arguments.image, results=(_LABELS,))
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     settings = dict(arguments.set)
@@ -98,21 +91,6 @@ def run_run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def labels_of(result: Any) -> Any:
-    """Return the labels in what a worker returned: an array, or a dict that has one as "labels".
-
-    Raises:
-        ExternalModuleError: there are none.
-    """
-    labels = result.get("labels") if isinstance(result, Mapping) else result
-    if not isinstance(labels, np.ndarray):
-        raise ExternalModuleError(
-            f"The worker returned no labels but {type(result).__name__}. It must return an array, or a dict that has "
-            'one as "labels".'
-        )
-    return labels
-
-
 def _segment(
     module: ExternalModule,
     path: Path,
@@ -126,67 +104,17 @@ def _segment(
         say(f"{path.name} has {image.channels} channels; the first is used (--channel NUMBER for another)")
     planes = image.pixels.reshape(-1, *image.pixels.shape[-2:])
     number, count = place
-    tools = GA3NodeMixin()
-    labels: NDArray[np.int32] = np.zeros(planes.shape, np.int32)
-    rows = []
     with ProgressDisplay(f"{module.name} [{number + 1}/{count}] {path.name}") as progress:
-        for z, plane in enumerate(planes):
-
-            def show(fraction: float, text: str, z: int = z) -> None:
-                progress((z + fraction) / len(planes), text)
-
-            result = module.call(WORKER, timeout=None, progress=show, input_image=plane, **settings)
-            found = tools.to_object_labels(labels_of(result))
-            if found.shape != plane.shape:
-                raise ExternalModuleError(f"The worker returned labels of shape {found.shape} for {plane.shape}.")
-            highest = int(labels.max(initial=0))
-            labels[z] = tools.to_object_labels(np.where(found > 0, found.astype(np.int64) + highest, 0))
-            columns = tools.object_table(labels[z], plane)
-            rows.append({"Plane": np.full(len(columns["ObjectId"]), z), **columns})
+        labels = segment_planes(module, USUAL_WORKER, planes, settings, progress)
     write_labels(output / f"{path.stem}{_LABELS}", labels.reshape(image.pixels.shape), image.axes)
-    table = {title: np.concatenate([part[title] for part in rows]) for title in rows[0]}
+    table = table_of_planes(labels, planes)
     write_table(output / f"{path.stem}{_TABLE}", table)
     return len(table["ObjectId"])
 
 
-def _find_images(given: Sequence[Path]) -> list[Path]:
-    """Return the files, those of folders in order, each with results of its own.
-
-    Raises:
-        ExternalModuleError: one is not there, is no image, or would overwrite another's results.
-    """
-    images: list[Path] = []
-    for path in given:
-        if path.is_dir():
-            inside = sorted(
-                file
-                for file in path.iterdir()
-                if file.suffix.lower() in ENDINGS and file.is_file() and not file.name.endswith(_LABELS)
-            )
-            if not inside:
-                raise ExternalModuleError(f"The folder {path} holds no TIFF or PNG file.")
-            images += inside
-        elif not path.is_file():
-            raise ExternalModuleError(f"There is no file {path}.")
-        elif path.suffix.lower() not in ENDINGS:
-            raise ExternalModuleError(f"{path} is neither TIFF nor PNG: its name must end with {', '.join(ENDINGS)}.")
-        else:
-            images.append(path)
-    images = list(dict.fromkeys(images))
-    owners: dict[str, Path] = {}
-    for path in images:
-        other = owners.setdefault(path.stem.casefold(), path)
-        if other != path:
-            raise ExternalModuleError(
-                f"{other} and {path} would have the same results {path.stem}{_LABELS}. Rename one, or run them one "
-                "after the other with an --output of their own."
-            )
-    return images
-
-
 def _setting(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
-    if not separator or not name.isidentifier() or name in ("input_image", "progress"):
+    if not separator or not name.isidentifier() or name in names_that_are_taken():
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE with the name of a setting, such as sigma=2")
     try:
         return name, json.loads(value)

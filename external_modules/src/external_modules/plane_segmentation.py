@@ -1,0 +1,101 @@
+"""The planes of an image through a module's worker, one by one, and a table of what was found."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from external_modules.errors import ExternalModuleError
+from external_modules.external_module import ExternalModule
+from external_modules.ga3 import GA3NodeMixin
+
+USUAL_WORKER = "worker.py"
+
+
+def segment_planes(
+    module: ExternalModule,
+    worker: str,
+    planes: NDArray[Any],
+    settings: Mapping[str, Any],
+    progress: Callable[[float, str], None],
+) -> NDArray[np.int32]:
+    """Segment planes with a worker's function; objects are numbered through from plane to plane.
+
+    Args:
+        module: whose worker is called.
+        worker: file name of the worker's script.
+        planes: (N, H, W).
+        settings: what the function gets besides `input_image`.
+        progress: is called with a fraction of all planes (0 to 1) and a text.
+
+    Returns:
+        (N, H, W) int32 labels, 0 for background.
+
+    Raises:
+        ExternalModuleError: the call failed, or its result does not fit the plane.
+    """
+    tools = GA3NodeMixin()
+    labels: NDArray[np.int32] = np.zeros(planes.shape, np.int32)
+    highest = 0
+    for number, plane in enumerate(planes):
+
+        def show(fraction: float, text: str, number: int = number) -> None:
+            progress((number + fraction) / len(planes), text)
+
+        result = module.call(worker, timeout=None, progress=show, input_image=plane, **settings)
+        found = tools.to_object_labels(labels_of(result))
+        if found.shape != plane.shape:
+            raise ExternalModuleError(f"The worker returned labels of shape {found.shape} for {plane.shape}.")
+        labels[number] = tools.to_object_labels(np.where(found > 0, found.astype(np.int64) + highest, 0))
+        highest = max(highest, int(labels[number].max(initial=0)))
+    return labels
+
+
+def names_that_are_taken() -> frozenset[str]:
+    """Return the names that no setting of a worker can have, because the base gives them or means its own by them."""
+    options = inspect.signature(ExternalModule.call).parameters.values()
+    return frozenset({"input_image", *(option.name for option in options if option.kind is option.KEYWORD_ONLY)})
+
+
+def count_objects(labels: NDArray[np.int32]) -> int:
+    """Return how many objects labels hold."""
+    highest = int(labels.max(initial=0))
+    if highest > labels.size:  # few objects with large numbers
+        return len(np.unique(labels[labels > 0]))
+    return int(np.count_nonzero(np.bincount(labels.ravel(), minlength=1)[1:]))
+
+
+def labels_of(result: Any) -> Any:
+    """Return the labels in what a worker returned: an array, or a dict that has one as "labels".
+
+    Raises:
+        ExternalModuleError: there are none.
+    """
+    labels = result.get("labels") if isinstance(result, Mapping) else result
+    if not isinstance(labels, np.ndarray):
+        raise ExternalModuleError(
+            f"The worker returned no labels but {type(result).__name__}. It must return an array, or a dict that has "
+            'one as "labels".'
+        )
+    return labels
+
+
+def table_of_planes(labels: NDArray[np.int32], planes: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Measure every object.
+
+    Args:
+        labels: (N, H, W).
+        planes: (N, H, W) intensities.
+
+    Returns:
+        Columns of equal length, in pixels: ``Plane``, counted from 0, and those of `GA3NodeMixin.object_table`.
+    """
+    rows = []
+    for number, (numbers, plane) in enumerate(zip(labels, planes, strict=True)):
+        columns = GA3NodeMixin().object_table(numbers, plane)
+        rows.append({"Plane": np.full(len(columns["ObjectId"]), number), **columns})
+    return {title: np.concatenate([part[title] for part in rows]) for title in rows[0]}
