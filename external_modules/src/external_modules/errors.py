@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ExternalModuleError(Exception):
     """Base of all errors below, so that a caller can catch them together."""
@@ -9,6 +11,18 @@ class ExternalModuleError(Exception):
 
 class InvalidModuleError(ExternalModuleError, ValueError):
     """A module's folder is incomplete, or a file in it says something that cannot be."""
+
+
+class PipelineError(ExternalModuleError, ValueError):
+    """A pipeline's file says something that cannot be.
+
+    Attributes:
+        problems: each in one line, with the file's name and the number of its line.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
 
 
 class ModuleEnvironmentError(ExternalModuleError):

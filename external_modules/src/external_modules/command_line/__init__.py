@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from external_modules import __version__
-from external_modules.command_line import doctor, environments, new, run
+from external_modules.command_line import doctor, environments, new, run, run_pipeline
 from external_modules.command_line.common import complain, one_line
 from external_modules.errors import ExternalModuleError
 
@@ -60,6 +60,6 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"external-modules {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for module in (environments, doctor, run, new):
+    for module in (environments, doctor, run, run_pipeline, new):
         module.add_parsers(verbs)
     return parser

@@ -150,8 +150,7 @@ class ProgressDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._width:
-            self._write("")
+        self.clear()
 
     def __call__(self, fraction: float | None, text: str) -> None:
         """Show how far something is: 0 to 1, or None for as before; and what is being done."""
@@ -162,6 +161,11 @@ class ProgressDisplay:
         elif text != self._said and time.monotonic() >= self._next:
             self._said, self._next = text, time.monotonic() + _SECONDS_BETWEEN_LINES
             say(line)
+
+    def clear(self) -> None:
+        """Take the line away, so that another can be printed; the next call shows it again."""
+        if self._width:
+            self._write("")
 
     def _write(self, line: str) -> None:
         shown = line[: shutil.get_terminal_size().columns - 1]
