@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import shapely
 from drawn_annotations import annotation
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from annotation_utilities.errors import InvalidGeometryError
@@ -36,6 +36,8 @@ vertices_of_any_kind = st.one_of(
 drawn_vertices = st.fixed_dictionaries(
     {"x": st.integers(-3, 12), "y": st.one_of(st.integers(-3, 12), st.floats(-3, 12))}
 )
+
+NEARLY_REPEATED = [(-1, 0), (1, 0), (0, -2.9999999999999996), (1, -1), (0, -3), (1, 2), (0, -3)]
 
 
 def check_geometry(geometry: Any) -> None:
@@ -65,6 +67,7 @@ def test_vertices_of_any_kind_give_a_geometry_or_the_one_error(coordinates: Any)
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(drawn_vertices, min_size=3, max_size=15))
+@example([{"x": x, "y": y} for x, y in NEARLY_REPEATED])
 def test_outlines_that_cross_touch_or_repeat_themselves(coordinates: list[dict[str, float]]) -> None:
     try:
         geometry = annotation_to_geometry({"coordinates": coordinates})

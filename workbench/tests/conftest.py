@@ -13,10 +13,12 @@ from workbench_image_server import ImageServer, serve_images
 from workbench.store.store import Store
 
 
-@pytest.fixture(autouse=True)
-def without_container_images(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def without_container_images() -> Iterator[None]:
     """Hide the container images that this machine happens to have: they would be tools as well."""
-    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def why_not() -> str | None:
     return None
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def without_container_images() -> None:
     """Here they are what is tested."""
 

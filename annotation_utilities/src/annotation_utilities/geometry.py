@@ -29,6 +29,9 @@ _LARGEST_COORDINATE = 1e9
 _SMALLEST_AREA = 1e-9
 """In square pixels; what is smaller is left over from rounding."""
 
+_GRID = 2.0**-20
+"""In pixels; finer differences may be lost where an outline can only be repaired by rounding."""
+
 _REDRAW = "Delete this annotation or draw it again."
 
 
@@ -222,6 +225,8 @@ def _polygonal_part(geometry: BaseGeometry) -> Geometry:
         repaired = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
         # It may answer with parts that share an edge, which together are not valid.
         geometry = shapely.union_all(_parts(repaired))
+        if not geometry.is_valid:  # vertices lie so near that rounding takes an edge across another
+            geometry = shapely.set_precision(geometry, _GRID)
     parts = _parts(geometry)
     return parts[0] if len(parts) == 1 else shapely.MultiPolygon(parts) if parts else shapely.Polygon()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -80,12 +81,13 @@ class ServerWorker:
         """Call the worker's function, see `ExternalModule.call`. Waiting for one's turn does not count as its time."""
         self._leave_to_parent()
         self._refuse_within_call()
-        turn = Limits(None, should_abort, self._closing)
+        closing = self._closing  # of now: who waits when the worker is closed is not to begin afterwards
+        turn = Limits(None, should_abort, closing)
         while not self._turn.acquire(timeout=turn.next_tick()):
             pass
         self._caller = threading.get_ident()
         try:
-            return self._call(arguments, Limits(timeout, should_abort, self._closing), progress)
+            return self._call(arguments, Limits(timeout, should_abort, closing), progress)
         finally:
             self._caller = None
             self._idle_since = time.monotonic()
@@ -349,7 +351,7 @@ def _empty_folder(folder: Path) -> Path:
         if present and REQUEST_FILE not in present:
             raise ExternalModuleError(f"{folder} is not empty; name a folder of its own for the call to keep")
         for name in present:
-            if name in (REQUEST_FILE, RESULT_FILE, README_FILE) or name.endswith(".npy"):
+            if name in (REQUEST_FILE, RESULT_FILE, README_FILE) or re.fullmatch(r"(argument|result)-.*\.npy", name):
                 (folder / name).unlink()
     except OSError as error:
         raise ExternalModuleError(f"The call cannot be kept in {folder}: {error}") from error

@@ -70,6 +70,7 @@ class EnvironmentMaking:
             "--python",
             self._python,
             "--require-hashes",
+            "--no-build",  # which would run a program of the package, with tools that no hash is known of
             "--allow-empty-requirements",
             lock,
         ]
@@ -101,7 +102,7 @@ class EnvironmentMaking:
         # What torch needs beside its CUDA libraries is locked with the other packages; uv is to leave that as it is.
         locked = self._path / "locked_names.txt"
         locked.write_text("".join(f"{name}\n" for name in self._folder.locked_names), encoding="utf-8")
-        install: Command = ["pip", "install", "--python", self._python, "--excludes", locked]
+        install: Command = ["pip", "install", "--python", self._python, "--no-build", "--excludes", locked]
         requests = torch_requests(version, backend=torch_backend(), from_folders=self._uv.finds_folders)
         for request in requests:
             finished = self._install([*install, *request])

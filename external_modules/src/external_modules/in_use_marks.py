@@ -1,20 +1,20 @@
 """Tells other processes which environments this one uses.
 
-A mark is a file named by the process id, which that process holds locked: so the mark ends with the process however
-that ends, and an id that is given out again misleads nobody.
+A mark is a file that the process holds locked: so the mark ends with the process however that ends. Its name begins
+with the process id, for people, and goes on by chance, since two containers or machines may share a folder and the ids.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import threading
-import time
 from pathlib import Path
 
 from external_modules.file_lock import HeldLock, try_lock
 
-_held: dict[Path, HeldLock] = {}
+_held: dict[tuple[Path, int], HeldLock] = {}  # by folder and process: one that was forked makes marks of its own
 _lock = threading.Lock()
 
 
@@ -24,20 +24,19 @@ def mark_in_use(marks: Path) -> None:
     Args:
         marks: the folder of the marks of that thing; is made.
     """
-    mark = marks / str(os.getpid())
+    key = (marks, os.getpid())
     with _lock:
-        if mark in _held:
+        if key in _held:
             return
         while True:
             marks.mkdir(parents=True, exist_ok=True)
             try:
-                lock = try_lock(mark)
+                lock = try_lock(marks / f"{os.getpid()}-{secrets.token_hex(6)}")
             except FileNotFoundError:  # the folder was just tidied away
                 continue
-            if lock:
-                _held[mark] = lock
+            if lock:  # or somebody is just looking whether it is held
+                _held[key] = lock
                 return
-            time.sleep(0.01)  # somebody is looking at what a dead process of our number left
 
 
 def is_in_use(marks: Path) -> bool:
