@@ -166,8 +166,10 @@ def test_prune_keeps_what_is_asked_for_and_removes_what_is_half_made(
     half = store.home / "environments" / "tiny_module-0123456789abcdef"
     half.mkdir()
     (half / "pyvenv.cfg").write_text("home = /\n")
+    (store.home / "environments" / "my notes").mkdir()
     assert store.prune([folder]) == [half]
     assert store.prune() == [environment.path]  # where it was made for, nothing is any more
+    assert (store.home / "environments" / "my notes").is_dir()
 
 
 @pytest.mark.parametrize("damage", ["python", "package", "ready", "cut ready", "folder"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -31,6 +32,7 @@ from external_modules.torch_build import torch_backend
 from external_modules.uv_program import Report, UvProgram, find_uv
 
 _LOCK = ".lock"
+_ENVIRONMENT = re.compile(r".+-[0-9a-f]{16}")  # see _name
 _MARKS = ".in_use"
 _REMOVED = "ready.json.removed"
 
@@ -236,7 +238,10 @@ class EnvironmentStore:
 
     def _paths(self) -> list[Path]:
         try:
-            return sorted(path for path in self._folder.iterdir() if path.is_dir() and path.suffix != _MARKS)
+            # Whatever else lies there is somebody's own.
+            return sorted(
+                path for path in self._folder.iterdir() if _ENVIRONMENT.fullmatch(path.name) and path.is_dir()
+            )
         except (FileNotFoundError, NotADirectoryError):
             return []
 
