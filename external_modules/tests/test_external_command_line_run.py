@@ -17,6 +17,7 @@ import pytest
 import tifffile
 from skimage.measure import label
 from tiny_module_folders import SOURCES
+from whole_modules import share_downloads
 
 sys.path.insert(0, str(Path(__file__).parent / "limnode"))
 import limnode
@@ -52,10 +53,7 @@ class Place:
         self.module = self.modules / "star_dist_module"
         home = folder / "home ä with spaces"
         home.mkdir()
-        # What uv has downloaded once serves the next session too.
-        cache = PACKAGE.parent / ".cache" / "external_modules" / "uv"
-        cache.mkdir(parents=True, exist_ok=True)
-        (home / "cache").symlink_to(cache)
+        share_downloads(home)
         self.variables = {
             "EXTERNAL_MODULES_HOME": str(home),
             "EXTERNAL_MODULES_PATH": str(self.modules.parent),

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tiny_module_folders import make_module, make_wheel, start_host, use_only
+import tiny_module_folders
+from tiny_module_folders import make_module, make_wheel, start_host
 
 from external_modules.environments import EnvironmentStore
 from external_modules.errors import ModuleEnvironmentError
@@ -24,19 +25,8 @@ from external_modules.module_folder import ModuleFolder
 NOWHERE = "http://127.0.0.1:9/simple"  # nothing listens there
 
 
-@pytest.fixture(autouse=True)
-def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only place that packages come from: a folder with tiny_one, and no network."""
-    folder = tmp_path / "wheels"
-    use_only(folder, monkeypatch)
-    make_wheel(folder, "tiny_one", "1.0", "VALUE = 'one'\n")
-    return folder
-
-
-@pytest.fixture
-def module(tmp_path: Path, wheels: Path) -> Path:
-    """A module that needs tiny_one."""
-    return make_module(tmp_path / "module", wheels / "tiny_one-1.0-py3-none-any.whl")
+wheels = tiny_module_folders.wheels
+module = tiny_module_folders.module
 
 
 def works(store: EnvironmentStore, module: Path) -> bool:

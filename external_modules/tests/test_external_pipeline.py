@@ -19,6 +19,7 @@ import PIL.Image
 import pytest
 import tifffile
 from tiny_module_folders import SOURCES
+from whole_modules import share_downloads
 
 from external_modules.errors import ExternalModuleError
 from external_modules.image_files import read_tczyx
@@ -62,10 +63,7 @@ class Place:
         shutil.copytree(PACKAGE / "modules" / "threshold_module", self.modules / "threshold_module")
         home = folder / "home ä with spaces"
         home.mkdir()
-        # What uv has downloaded once serves the next session too.
-        cache = PACKAGE.parent / ".cache" / "external_modules" / "uv"
-        cache.mkdir(parents=True, exist_ok=True)
-        (home / "cache").symlink_to(cache)
+        share_downloads(home)
         self.variables = {
             "EXTERNAL_MODULES_HOME": str(home),
             "EXTERNAL_MODULES_PATH": str(self.modules.parent),

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calling_behaving_worker import is_running
 from skimage.measure import label
+from whole_modules import assert_the_scripts_differ_in_their_signatures_only, share_downloads
 
 sys.path.insert(0, str(Path(__file__).parent / "limnode"))
 import limnode
@@ -73,10 +75,7 @@ class Place:
         (self.module / "probe.py").write_text(PROBE)
         self.program = make_prefix(folder / "prefix")
         self.home.mkdir()
-        # What uv has downloaded once serves the next session too.
-        cache = PACKAGE.parent / ".cache" / "external_modules" / "uv"
-        cache.mkdir(parents=True, exist_ok=True)
-        (self.home / "cache").symlink_to(cache)
+        share_downloads(self.home)
         self.variables = {
             "EXTERNAL_MODULES_PATH": str(self.root),
             "EXTERNAL_MODULES_HOME": str(self.home),
@@ -143,27 +142,9 @@ def squares(dtype: Any = np.uint16, depth: int = 1, components: int = 1) -> np.n
     return volume
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except ProcessLookupError:
-        return False
-    except FileNotFoundError:
-        return not Path("/proc/self").exists()
-
-
 def test_the_scripts_differ_in_their_signatures_only() -> None:
-    old, new = ((PACKAGE / "modules" / "threshold_module" / SCRIPTS[name]).read_text() for name in GENERATIONS)
-    for without, with_par in [
-        ("v6.20", "v7.00"),
-        ("output(inp, out)", "output(inp, out, par)"),
-        ("build(loops)", "build(par, loops)"),
-        ("run(inp, out, ctx)", "run(inp, out, par, ctx)"),
-    ]:
-        assert old.count(without) == 1
-        old = old.replace(without, with_par)
-    assert old == new
+    old, new = (PACKAGE / "modules" / "threshold_module" / SCRIPTS[name] for name in ("6.20", "7.00"))
+    assert_the_scripts_differ_in_their_signatures_only(old, new)
 
 
 def test_the_module_describes_itself() -> None:
@@ -283,7 +264,7 @@ def test_abort_in_mid_call(place: Place, tmp_path: Path, generation: str) -> Non
         assert not host.run([channel(squares())], [out], should_abort=facts.exists)
         aborted_at = time.monotonic()
         found = json.loads(facts.read_text())
-        while is_alive(found["pid"]):
+        while is_running(found["pid"]):
             assert time.monotonic() < aborted_at + 5, "the worker outlives its host"
             time.sleep(0.05)
         # The host set PYTHONHOME for its own Python; the worker has the module's.
@@ -315,7 +296,7 @@ def test_internal_python_stops_a_call_when_the_host_asks(
     out = binary((1, 40, 60, 1))
     names["run"]([channel(squares())], [out], (), context)
     pid = json.loads(facts.read_text())["pid"]
-    assert not is_alive(pid) and not out.data.any()
+    assert not is_running(pid) and not out.data.any()
     names["ThresholdNode"].WORKER_SCRIPT = "worker.py"
     names["parameters"] = {"sigma": 0, "threshold": 50, "min_area": 1}
     names["run"]([channel(squares()[:, ::-1, ::-1])], [out], (), limnode.RunContext())

@@ -132,3 +132,18 @@ def start_host(
 
 def _digest(content: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+
+
+@pytest.fixture(autouse=True)
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only place that packages come from: a folder with tiny_one, and no network."""
+    folder = tmp_path / "wheels"
+    use_only(folder, monkeypatch)
+    make_wheel(folder, "tiny_one", "1.0", "VALUE = 'one'\n")
+    return folder
+
+
+@pytest.fixture
+def module(tmp_path: Path, wheels: Path) -> Path:
+    """A module that needs tiny_one."""
+    return make_module(tmp_path / "module", wheels / "tiny_one-1.0-py3-none-any.whl")

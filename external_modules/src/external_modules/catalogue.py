@@ -12,8 +12,7 @@ from external_modules.environments import EnvironmentStore
 from external_modules.errors import InvalidModuleError
 from external_modules.folder_removal import system_path
 from external_modules.module_folder import DESCRIPTION_FILE, ModuleFolder
-
-PATH_VARIABLE = "EXTERNAL_MODULES_PATH"
+from external_modules.module_places import module_places
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,7 @@ class CatalogueEntry:
 
 def usual_folders() -> list[Path]:
     """Return the folders in which a node's module is looked for, as far as they are there."""
-    named = os.environ.get(PATH_VARIABLE)
-    roots = ([Path(os.path.abspath(named))] if named else []) + [Path(__file__).resolve().parents[2]]
-    return [folder for folder in dict.fromkeys(root / "modules" for root in roots) if folder.is_dir()]
+    return [folder for folder in module_places() if folder.is_dir()]
 
 
 def read_catalogue(folders: Sequence[Path], store: EnvironmentStore) -> list[CatalogueEntry]:

@@ -12,7 +12,8 @@ from external_modules.errors import (
 )
 from external_modules.external_module import ExternalModule
 from external_modules.ga3 import Calibration, GA3NodeMixin
-from external_modules.node import ExternalModuleNode, find_module_folder
+from external_modules.module_places import find_module_folder
+from external_modules.node import ExternalModuleNode
 
 __all__ = [
     "Calibration",

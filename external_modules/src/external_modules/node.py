@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,37 +10,11 @@ from typing import Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 
-from external_modules.errors import InvalidModuleError
 from external_modules.external_module import ExternalModule
+from external_modules.module_places import find_module_folder
 
 # A wish to stop belongs to one run of a host, which may run several nodes at once in threads.
 _should_abort: ContextVar[Callable[[], bool] | None] = ContextVar("should_abort", default=None)
-
-
-def find_module_folder(name: str | Path) -> Path:
-    """Return the folder of a module.
-
-    Args:
-        name: a path of the folder, or only its name; then it is looked for in ``modules`` below the folder that
-            $EXTERNAL_MODULES_PATH names, and in ``modules`` of the tree that this package lies in.
-
-    Raises:
-        InvalidModuleError: it is in neither place.
-    """
-    path = Path(name).expanduser()
-    if len(path.parts) > 1:
-        places = [path]
-    else:
-        named = os.environ.get("EXTERNAL_MODULES_PATH")
-        roots = ([Path(named)] if named else []) + [Path(__file__).resolve().parents[2]]
-        places = [root / "modules" / path for root in roots]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise InvalidModuleError(
-        f"There is no module {str(name)!r}. Looked for: {', '.join(str(place) for place in places)}. Check MODULE_NAME "
-        "of the node, and that EXTERNAL_MODULES_PATH is the folder that holds the folder 'modules'."
-    )
 
 
 class ExternalModuleNode:
