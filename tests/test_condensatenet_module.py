@@ -21,10 +21,10 @@ from whole_modules import assert_the_scripts_differ_in_their_signatures_only, sh
 
 from condensatenet import CondensateNetPipeline, simulate_frame
 from condensatenet.files.pretrained import SHIPPED_MODEL
+from external_modules.environments.uv_program import find_uv
 from external_modules.errors import CallAbortedError, ModuleEnvironmentError, WorkerError
 from external_modules.external_module import ExternalModule
 from external_modules.module_folder import ModuleFolder
-from external_modules.uv_program import find_uv
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the stand-in host starts processes the POSIX way"),

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from external_modules.child_environment import scrubbed_environment
-from external_modules.environments import Environment
+from external_modules.environments.store import Environment
 from external_modules.external_module import ExternalModule, Mode
 from external_modules.module_folder import ModuleFolder
 

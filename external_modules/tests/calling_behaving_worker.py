@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from external_modules.environments import Environment
+from external_modules.environments.store import Environment
 from external_modules.external_module import ExternalModule
 from external_modules.module_folder import ModuleFolder
 

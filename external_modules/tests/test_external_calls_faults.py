@@ -61,7 +61,7 @@ def test_an_error_arrives_with_traceback_and_log(module: ExternalModule, mode: M
     error = caught.value
     assert str(error).startswith("behaving/behaving_worker.py: ValueError: no objects in \u00b5m")
     assert error.worker_traceback.splitlines()[1].endswith("in behave")
-    assert "in do_raise" in error.worker_traceback and "worker_service.py" not in error.worker_traceback
+    assert "in do_raise" in error.worker_traceback and "service.py" not in error.worker_traceback
     assert error.log_tail.endswith("before the error")
     assert module.call(SCRIPT, what="pid") == before
 
@@ -305,9 +305,9 @@ def test_a_script_that_loads_for_too_long(tmp_path: Path) -> None:
 
 def test_a_python_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    from external_modules.calls import ServerWorker
-    from external_modules.worker_connection import WorkerProgram
-    from external_modules.worker_log import LogFile
+    from external_modules.calls.connection import WorkerProgram
+    from external_modules.calls.server_worker import ServerWorker
+    from external_modules.calls.worker_log import LogFile
 
     program = WorkerProgram("behaving", tmp_path / "python", tmp_path / "worker.py", {})
     with pytest.raises(WorkerError, match="cannot be started"):

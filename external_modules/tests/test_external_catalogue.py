@@ -10,7 +10,7 @@ import pytest
 from tiny_module_folders import make_module, make_wheel, use_only
 
 from external_modules.catalogue import read_catalogue, size_of, unshared_size_of, usual_folders
-from external_modules.environments import EnvironmentStore
+from external_modules.environments.store import EnvironmentStore
 from external_modules.errors import InvalidModuleError
 
 

@@ -15,10 +15,10 @@ import tiny_module_folders
 from tiny_module_folders import make_module, make_wheel, start_host
 
 from external_modules.child_environment import scrubbed_environment
-from external_modules.environments import Environment, EnvironmentStore, default_home
+from external_modules.environments.ready_record import python_of
+from external_modules.environments.store import Environment, EnvironmentStore, default_home
 from external_modules.errors import ModuleEnvironmentError
 from external_modules.module_folder import ModuleFolder
-from external_modules.ready_record import python_of
 
 wheels = tiny_module_folders.wheels
 module = tiny_module_folders.module
@@ -283,7 +283,7 @@ def test_default_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_module_whose_version_of_a_package_a_real_index_has(
     tmp_path: Path, store: EnvironmentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from external_modules.uv_program import find_uv
+    from external_modules.environments.uv_program import find_uv
 
     for name in ("UV_OFFLINE", "UV_FIND_LINKS", "PIP_CONFIG_FILE"):
         monkeypatch.delenv(name)

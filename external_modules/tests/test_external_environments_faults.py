@@ -17,9 +17,9 @@ import pytest
 import tiny_module_folders
 from tiny_module_folders import make_module, make_wheel, start_host
 
-from external_modules.environments import EnvironmentStore
+from external_modules.environments.file_lock import file_lock, try_lock
+from external_modules.environments.store import EnvironmentStore
 from external_modules.errors import ModuleEnvironmentError
-from external_modules.file_lock import file_lock, try_lock
 from external_modules.module_folder import ModuleFolder
 
 NOWHERE = "http://127.0.0.1:9/simple"  # nothing listens there
@@ -261,7 +261,7 @@ def test_home_that_cannot_be_written_to(tmp_path: Path, module: Path) -> None:
 
 def test_lock_ends_with_its_process_and_survives_the_removal_of_its_file(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    code = "import sys; from pathlib import Path; from external_modules.file_lock import try_lock\n"
+    code = "import sys; from pathlib import Path; from external_modules.environments.file_lock import try_lock\n"
     code += "lock = try_lock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from tiny_module_folders import SOURCES, make_module, make_wheel, use_only
 
-from external_modules.environments import EnvironmentStore
+from external_modules.environments.store import EnvironmentStore
+from external_modules.environments.uv_program import find_uv
+from external_modules.environments.uv_settings import uv_environment
 from external_modules.errors import ModuleEnvironmentError
 from external_modules.module_folder import ModuleFolder
-from external_modules.uv_program import find_uv
-from external_modules.uv_settings import uv_environment
 
 FIND = """
 import sys
 from pathlib import Path
-from external_modules.uv_program import find_uv
+from external_modules.environments.uv_program import find_uv
 print(find_uv(Path(sys.argv[1]), lambda fraction, text: print("report", text, flush=True)).path)
 """
 

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent / "limnode"))
 import limnode
 
 from external_modules.errors import CallAbortedError, ExternalModuleError
-from external_modules.ga3 import Calibration, GA3NodeMixin
+from external_modules.ga3 import GA3NodeMixin
 from external_modules.node import ExternalModuleNode
+from external_modules.object_labels import Calibration
 
 MIXIN = GA3NodeMixin()
 CALIBRATED = (0.5, 0.25, 2.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_module_folders import make_module, make_wheel, use_only
 
-from external_modules.environments import EnvironmentStore
+from external_modules.environments.store import EnvironmentStore
 from external_modules.errors import InvalidModuleError, ModuleEnvironmentError
 from external_modules.module_folder import ModuleFolder
 

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent / "limnode"))
 import limnode
 from ga3_host import Ga3Host, make_prefix
 
+from external_modules.environments.uv_program import find_uv
 from external_modules.module_folder import ModuleFolder
-from external_modules.uv_program import find_uv
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the stand-in host starts processes the POSIX way"),

@@ -17,7 +17,7 @@ import pytest
 from calling_behaving_worker import SCRIPT, is_running, open_module, wait_until_gone
 
 import external_modules
-from external_modules import worker_log
+from external_modules.calls import worker_log
 
 SOURCES = Path(external_modules.__file__).parent
 
@@ -288,10 +288,16 @@ def test_validate_environment_tells_what_works(tmp_path: Path) -> None:
         assert "no_such_package" in "\n".join(lines)
 
 
+def source_of(name: str) -> Path:
+    place = SOURCES.joinpath(*name.split(".")) if name else SOURCES
+    return place / "__init__.py" if place.is_dir() else place.with_name(f"{place.name}.py")
+
+
 def test_what_a_worker_imports_is_python_3_9() -> None:
-    names = ["messages", "process_tree", "shared_arrays", "worker_guardian", "worker_launcher", "worker_service"]
-    for name in [*names, "worker/module_worker", "__init__"]:
-        tree = ast.parse((SOURCES / f"{name}.py").read_text(encoding="utf-8"), feature_version=(3, 9))
+    names = ["process_tree", "calls", "calls.messages", "calls.shared_arrays"]
+    names += ["worker", "worker.guardian", "worker.launcher", "worker.service"]
+    for name in [*names, "worker.importable.module_worker", ""]:
+        tree = ast.parse(source_of(name).read_text(encoding="utf-8"), feature_version=(3, 9))
         imported = {
             (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
             for node in ast.walk(tree)

@@ -20,7 +20,7 @@ SOURCES = Path(external_modules.__file__).resolve().parent.parent
 
 _ENSURE = """
 import sys, time
-from external_modules.environments import EnvironmentStore
+from external_modules.environments.store import EnvironmentStore
 from external_modules.module_folder import ModuleFolder
 
 def report(fraction, text):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from external_modules.environments import EnvironmentStore
+from external_modules.environments.folder_removal import system_path
+from external_modules.environments.store import EnvironmentStore
 from external_modules.errors import InvalidModuleError
-from external_modules.folder_removal import system_path
 from external_modules.module_folder import DESCRIPTION_FILE, ModuleFolder
 from external_modules.module_places import module_places
 

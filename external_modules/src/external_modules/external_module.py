@@ -12,14 +12,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
-from external_modules.calls import OneShotCall, ServerWorker
+from external_modules.calls.connection import AbortQuestion, ProgressCallback, WorkerProgram
+from external_modules.calls.one_shot import OneShotCall
+from external_modules.calls.server_worker import ServerWorker
+from external_modules.calls.worker_log import LogFile
 from external_modules.child_environment import scrubbed_environment
-from external_modules.environments import Environment, EnvironmentStore, default_home
+from external_modules.environments.store import Environment, EnvironmentStore
 from external_modules.errors import CallAbortedError, ExternalModuleError, InvalidModuleError
+from external_modules.home import default_home
 from external_modules.module_folder import ModuleFolder
 from external_modules.process_tree import NO_WINDOW
-from external_modules.worker_connection import AbortQuestion, ProgressCallback, WorkerProgram
-from external_modules.worker_log import LogFile
 
 Mode = Literal["server", "one-shot"]
 

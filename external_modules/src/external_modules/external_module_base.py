@@ -11,9 +11,10 @@ from external_modules.errors import (
     WorkerTimeoutError,
 )
 from external_modules.external_module import ExternalModule
-from external_modules.ga3 import Calibration, GA3NodeMixin
+from external_modules.ga3 import GA3NodeMixin
 from external_modules.module_places import find_module_folder
 from external_modules.node import ExternalModuleNode
+from external_modules.object_labels import Calibration
 
 __all__ = [
     "Calibration",

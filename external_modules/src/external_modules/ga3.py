@@ -9,32 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from external_modules.errors import CallAbortedError, ExternalModuleError
 from external_modules.node import watching
+from external_modules.object_labels import Calibration, labels_of, number_on, object_table, to_object_labels
 
-_LARGEST_LABEL = np.iinfo(np.int32).max
 _UNSIGNED_LIMITS = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
-
-
-class Calibration(NamedTuple):
-    """The size of a pixel. Without calibration x and y are 1 px.
-
-    Attributes:
-        x: width of a pixel in `unit`.
-        y: height of a pixel in `unit`.
-        z: distance of planes in micrometres, 0 where it is not known.
-        unit: "µm" or "px".
-    """
-
-    x: float = 1.0
-    y: float = 1.0
-    z: float = 0.0
-    unit: str = "px"
 
 
 class GA3NodeMixin:
@@ -43,6 +27,9 @@ class GA3NodeMixin:
     A node's `output` calls `define_outputs`, and its `run` calls `run_2d`; the other methods are the parts of these,
     for nodes that do more.
     """
+
+    to_object_labels = staticmethod(to_object_labels)
+    object_table = staticmethod(object_table)
 
     def process_image(self, image: NDArray[Any], **params: Any) -> Any:
         """Segment one (H, W) image; the node writes it."""
@@ -103,16 +90,14 @@ class GA3NodeMixin:
             except CallAbortedError:
                 return
             if isinstance(result, Mapping):
-                result = result["labels"]
+                result = labels_of(result)
             if tables or any(_is_binary(parameter) for parameter in images):
-                labels = self.to_object_labels(result)
-                if highest:
-                    labels = self.to_object_labels(np.where(labels > 0, labels.astype(np.int64) + highest, 0))
+                labels = number_on(to_object_labels(result), highest)
                 highest = max(highest, int(labels.max(initial=0)))
             for parameter in images:
                 self.insert_2d_result(parameter, labels if _is_binary(parameter) else result, z)
             if tables:
-                columns = self.object_table(labels, image, size)
+                columns = object_table(labels, image, size)
                 columns["Plane"] = np.full(len(columns["ObjectId"]), z)
                 rows.append(columns)
         for table in tables:
@@ -170,72 +155,6 @@ class GA3NodeMixin:
         z = max(z, 0.0)
         return Calibration(x, y, z, "µm") if x > 0 and y > 0 else Calibration(z=z)
 
-    def to_object_labels(self, labels: Any) -> NDArray[np.int32]:
-        """Return labels as int32 with the same numbers, 0 for background.
-
-        Raises:
-            ExternalModuleError: they are no whole numbers from 0 to 2,147,483,647.
-        """
-        labels = np.asarray(labels)
-        if labels.dtype.kind == "f":
-            if not np.array_equal(labels, np.rint(labels)):
-                raise ExternalModuleError(
-                    "Object labels must be whole numbers, and these have fractions. If they are probabilities, write "
-                    "them to a channel output that output() made with makeFloat()."
-                )
-        elif labels.dtype.kind not in "biu":
-            raise ExternalModuleError(f"Object labels must be numbers, not {labels.dtype}.")
-        lowest, highest = (labels.min(), labels.max()) if labels.size else (0, 0)
-        if lowest < 0 or highest > _LARGEST_LABEL:
-            raise ExternalModuleError(
-                f"Object labels must be from 0 to {_LARGEST_LABEL}; these are from {lowest} to {highest}."
-            )
-        exact: NDArray[np.int32] = labels.astype(np.int32)
-        return exact
-
-    def object_table(
-        self, labels: Any, image: NDArray[Any], calibration: Calibration | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Measure every object of a plane.
-
-        Args:
-            labels: (H, W) object labels.
-            image: (H, W) intensities.
-            calibration: size of a pixel; None for 1 px.
-
-        Returns:
-            Columns of equal length, ordered by object: ``ObjectId`` (int64), ``Area``, ``CentroidX``, ``CentroidY``
-            and ``MeanIntensity`` (float64). Area and centroid are in the calibration's unit; positions count from
-            the outer corner of the top-left pixel, whose centre is at (0.5, 0.5) px. Nothing found: no rows.
-        """
-        labels = self.to_object_labels(labels)
-        if labels.ndim != 2 or labels.shape != image.shape:
-            raise ExternalModuleError(f"Labels of shape {labels.shape} do not fit an image of shape {image.shape}.")
-        size = calibration or Calibration()
-        pixels = np.flatnonzero(labels)
-        which = labels.ravel()[pixels]
-        if which.size and which.max() > labels.size:  # few objects with large numbers
-            numbers, which = np.unique(which, return_inverse=True)
-        else:
-            numbers = np.arange(int(which.max(initial=0)) + 1)
-        count = np.bincount(which, minlength=len(numbers))
-        present = np.flatnonzero(count)
-        pixel_count = count[present]
-
-        def mean_of(values: NDArray[Any]) -> NDArray[np.float64]:
-            sums = np.bincount(which, weights=values, minlength=len(numbers))
-            means: NDArray[np.float64] = sums[present] / pixel_count
-            return means
-
-        rows, columns = np.divmod(pixels, labels.shape[1])
-        return {
-            "ObjectId": numbers[present].astype(np.int64),
-            "Area": pixel_count * (size.x * size.y),
-            "CentroidX": (mean_of(columns) + 0.5) * size.x,
-            "CentroidY": (mean_of(rows) + 0.5) * size.y,
-            "MeanIntensity": mean_of(image.ravel()[pixels]),
-        }
-
     def write_object_table(self, table: Any, columns: Mapping[str, NDArray[Any]]) -> None:
         """Fill a table output.
 
@@ -275,7 +194,7 @@ def _is_binary(parameter: Any) -> bool:
 
 
 def _fit_binary(result: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    labels = GA3NodeMixin().to_object_labels(result)
+    labels = to_object_labels(result)
     if dtype == np.int32:
         return labels
     highest = int(labels.max(initial=0))

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from external_modules.environments.local_packages import digest_of_package, find_local_packages
 from external_modules.errors import InvalidModuleError
-from external_modules.local_packages import digest_of_package, find_local_packages
 
 DESCRIPTION_FILE = "module.json"
 PROJECT_FILE = "pyproject.toml"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from external_modules.errors import ExternalModuleError
 from external_modules.external_module import ExternalModule
-from external_modules.ga3 import GA3NodeMixin
+from external_modules.object_labels import labels_of, number_on, object_table, to_object_labels
 
 USUAL_WORKER = "worker.py"
 
@@ -38,7 +38,6 @@ def segment_planes(
     Raises:
         ExternalModuleError: the call failed, or its result does not fit the plane.
     """
-    tools = GA3NodeMixin()
     labels: NDArray[np.int32] = np.zeros(planes.shape, np.int32)
     highest = 0
     for number, plane in enumerate(planes):
@@ -47,10 +46,10 @@ def segment_planes(
             progress((number + fraction) / len(planes), text)
 
         result = module.call(worker, timeout=None, progress=show, input_image=plane, **settings)
-        found = tools.to_object_labels(labels_of(result))
+        found = to_object_labels(labels_of(result))
         if found.shape != plane.shape:
             raise ExternalModuleError(f"The worker returned labels of shape {found.shape} for {plane.shape}.")
-        labels[number] = tools.to_object_labels(np.where(found > 0, found.astype(np.int64) + highest, 0))
+        labels[number] = number_on(found, highest)
         highest = max(highest, int(labels[number].max(initial=0)))
     return labels
 
@@ -61,29 +60,6 @@ def names_that_are_taken() -> frozenset[str]:
     return frozenset({"input_image", *(option.name for option in options if option.kind is option.KEYWORD_ONLY)})
 
 
-def count_objects(labels: NDArray[np.int32]) -> int:
-    """Return how many objects labels hold."""
-    highest = int(labels.max(initial=0))
-    if highest > labels.size:  # few objects with large numbers
-        return len(np.unique(labels[labels > 0]))
-    return int(np.count_nonzero(np.bincount(labels.ravel(), minlength=1)[1:]))
-
-
-def labels_of(result: Any) -> Any:
-    """Return the labels in what a worker returned: an array, or a dict that has one as "labels".
-
-    Raises:
-        ExternalModuleError: there are none.
-    """
-    labels = result.get("labels") if isinstance(result, Mapping) else result
-    if not isinstance(labels, np.ndarray):
-        raise ExternalModuleError(
-            f"The worker returned no labels but {type(result).__name__}. It must return an array, or a dict that has "
-            'one as "labels".'
-        )
-    return labels
-
-
 def table_of_planes(labels: NDArray[np.int32], planes: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Measure every object.
 
@@ -92,10 +68,10 @@ def table_of_planes(labels: NDArray[np.int32], planes: NDArray[Any]) -> dict[str
         planes: (N, H, W) intensities.
 
     Returns:
-        Columns of equal length, in pixels: ``Plane``, counted from 0, and those of `GA3NodeMixin.object_table`.
+        Columns of equal length, in pixels: ``Plane``, counted from 0, and those of `object_table`.
     """
     rows = []
     for number, (numbers, plane) in enumerate(zip(labels, planes, strict=True)):
-        columns = GA3NodeMixin().object_table(numbers, plane)
+        columns = object_table(numbers, plane)
         rows.append({"Plane": np.full(len(columns["ObjectId"]), number), **columns})
     return {title: np.concatenate([part[title] for part in rows]) for title in rows[0]}

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from external_modules.catalogue import CatalogueEntry, read_catalogue, read_entry, usual_folders
-from external_modules.environments import EnvironmentStore
+from external_modules.environments.store import EnvironmentStore
 from external_modules.errors import InvalidModuleError, WorkerError
 from external_modules.module_folder import ModuleFolder
 from external_modules.module_places import PATH_VARIABLE

@@ -24,15 +24,15 @@ from external_modules.command_line.common import (
     in_bytes,
     one_line,
 )
-from external_modules.environments import EnvironmentStore
+from external_modules.environments.interpreter import host_python
+from external_modules.environments.store import EnvironmentStore
+from external_modules.environments.uv_program import UvProgram, find_uv
 from external_modules.errors import ExternalModuleError, ModuleEnvironmentError, WorkerError
 from external_modules.external_module import ExternalModule
-from external_modules.failures import HOME_VARIABLE
-from external_modules.ga3 import GA3NodeMixin
-from external_modules.interpreter import host_python
+from external_modules.home import HOME_VARIABLE
 from external_modules.module_folder import ModuleFolder
-from external_modules.plane_segmentation import USUAL_WORKER, labels_of
-from external_modules.uv_program import UvProgram, find_uv
+from external_modules.object_labels import labels_of, to_object_labels
+from external_modules.plane_segmentation import USUAL_WORKER
 
 _DISCS = 20
 
@@ -197,7 +197,7 @@ def _check_worker(module: ExternalModule, findings: _Findings) -> None:
     try:
         with ProgressDisplay(module.name) as progress:
             returned = labels_of(module.call(USUAL_WORKER, input_image=image, progress=progress))
-        labels = GA3NodeMixin().to_object_labels(returned)
+        labels = to_object_labels(returned)
     except ExternalModuleError as error:
         more = f"; more in {module.log_file}" if isinstance(error, WorkerError) else ""
         findings.failed(f"worker on a test image: {one_line(error)}{more}")

@@ -20,10 +20,10 @@ from external_modules.command_line.common import (
     one_line,
     usable_folder,
 )
-from external_modules.environments import EnvironmentStore
+from external_modules.environments.failures import program_failure
+from external_modules.environments.store import EnvironmentStore
+from external_modules.environments.uv_program import find_uv
 from external_modules.errors import ExternalModuleError, ModuleEnvironmentError
-from external_modules.failures import program_failure
-from external_modules.uv_program import find_uv
 
 _NO_MODULES = "There are no modules. `external-modules new NAME` writes one."
 

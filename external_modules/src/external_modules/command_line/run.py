@@ -21,7 +21,7 @@ from external_modules.command_line.common import (
     say,
     usable_folder,
 )
-from external_modules.environments import EnvironmentStore
+from external_modules.environments.store import EnvironmentStore
 from external_modules.errors import ExternalModuleError, WorkerError
 from external_modules.external_module import ExternalModule
 from external_modules.image_files import (

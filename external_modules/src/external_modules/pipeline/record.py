@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from external_modules.local_packages import digest_of_files, files_below
+from external_modules.environments.local_packages import digest_of_files, files_below
 from external_modules.module_folder import ModuleFolder
 from external_modules.pipeline.definition import Pipeline
 

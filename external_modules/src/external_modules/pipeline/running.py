@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from external_modules.environments.file_lock import try_lock
 from external_modules.errors import ExternalModuleError
 from external_modules.external_module import ExternalModule
-from external_modules.file_lock import try_lock
 from external_modules.image_files import TczyxImage, read_tczyx, write_labels, write_table
+from external_modules.object_labels import count_objects
 from external_modules.pipeline.base_functions import LOAD, SAVE
 from external_modules.pipeline.definition import Pipeline, Step
 from external_modules.pipeline.record import Record, digest_of_module, origin_of
 from external_modules.pipeline.time_left import TimeLeft
-from external_modules.plane_segmentation import count_objects, segment_planes, table_of_planes
+from external_modules.plane_segmentation import segment_planes, table_of_planes
 
 LOCK_FILE = "run_pipeline.lock"
 

@@ -1,26 +1,16 @@
-"""The two ways of calling a worker: one that stays, and one for each call. Both take and return the same."""
+"""A worker that stays for the next call."""
 
 from __future__ import annotations
 
 import atexit
-import json
 import os
-import re
-import shlex
-import shutil
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from external_modules.errors import ExternalModuleError, WorkerError
-from external_modules.messages import Message
-from external_modules.shared_arrays import ArrayExchange, SharedBlock, UnsuitableValueError
-from external_modules.worker_connection import (
+from external_modules.calls.call_parts import NotedCall, pack_arguments, seconds_of, temporary_folder
+from external_modules.calls.connection import (
     AbortQuestion,
     Limits,
     NotBegunError,
@@ -28,13 +18,9 @@ from external_modules.worker_connection import (
     WorkerConnection,
     WorkerProgram,
 )
-from external_modules.worker_log import LogFile
-
-REQUEST_FILE = "request.json"
-RESULT_FILE = "result.json"
-README_FILE = "README.txt"
-
-_PREFIX = "external_modules-"
+from external_modules.calls.shared_arrays import ArrayExchange, SharedBlock
+from external_modules.calls.worker_log import LogFile
+from external_modules.errors import ExternalModuleError
 
 
 class ServerWorker:
@@ -118,8 +104,8 @@ class ServerWorker:
         for attempt in range(2):
             connection, exchange = self._connect(limits)
             self._number += 1
-            with _Noted(connection, self._number) as computed:
-                packed = _pack(exchange, arguments)
+            with NotedCall(connection, self._number) as computed:
+                packed = pack_arguments(exchange, arguments)
                 try:
                     connection.send({"call": self._number, **packed})
                     answer = connection.converse(self._number, limits, progress)
@@ -127,7 +113,7 @@ class ServerWorker:
                     if attempt:
                         raise
                     continue  # it ended while nobody called it, and the host could not see that yet
-                computed.append(_seconds(answer, connection))
+                computed.append(seconds_of(answer, connection))
                 return exchange.unpack(answer)
         raise AssertionError("unreachable")
 
@@ -135,7 +121,7 @@ class ServerWorker:
         if self._connection is not None and self._exchange is not None and self._connection.is_running:
             return self._connection, self._exchange
         self._part()
-        folder = _temporary_folder()
+        folder = temporary_folder()
         blocks = _make_blocks() if self._shared_memory else ()
         memory = ["--memory", *(str(block.descriptor) for block in blocks)] if blocks else []
         try:
@@ -203,79 +189,6 @@ class ServerWorker:
                     self._turn.release()
 
 
-class OneShotCall:
-    """Starts a worker for each call; arguments and result are files in a folder, which can be kept.
-
-    Args:
-        program: what to start.
-        log: of the module.
-    """
-
-    def __init__(self, program: WorkerProgram, log: LogFile) -> None:
-        self.program = program
-        self._log = log
-        self._closing = threading.Event()
-
-    def call(
-        self,
-        arguments: Mapping[str, Any],
-        *,
-        timeout: float | None,
-        progress: ProgressCallback | None = None,
-        should_abort: AbortQuestion | None = None,
-        keep_folder: Path | None = None,
-    ) -> Any:
-        """Call the worker's function, see `ExternalModule.call`.
-
-        Args:
-            arguments: of the function.
-            timeout: seconds, from its start on.
-            progress: gets fraction and text.
-            should_abort: whether to give up.
-            keep_folder: where the files of the call stay; a call that was kept there before is replaced.
-        """
-        limits = Limits(timeout, should_abort, self._closing)
-        folder = _temporary_folder() if keep_folder is None else _empty_folder(keep_folder)
-        try:
-            return self._call(arguments, folder, limits, progress, remove_folder=keep_folder is None)
-        finally:
-            if keep_folder is None:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def close(self) -> None:
-        """Abort the calls that are being computed."""
-        closing, self._closing = self._closing, threading.Event()
-        closing.set()
-
-    def _call(
-        self,
-        arguments: Mapping[str, Any],
-        folder: Path,
-        limits: Limits,
-        progress: ProgressCallback | None,
-        *,
-        remove_folder: bool,
-    ) -> Any:
-        exchange = ArrayExchange(None, None, folder, "argument", keep_files=True)
-        request = _pack(exchange, arguments)
-        try:
-            (folder / REQUEST_FILE).write_text(json.dumps(request, indent=1), encoding="utf-8")
-            (folder / README_FILE).write_text(_readme(self.program, folder), encoding="utf-8")
-        except OSError as error:
-            raise ExternalModuleError(f"The call cannot be written to {folder}: {error}") from error
-        connection = WorkerConnection(
-            self.program, folder, ["--host", "one-shot"], self._log, remove_folder=remove_folder
-        )
-        try:
-            with _Noted(connection, 1) as computed:
-                connection.wait_until_ready(limits)
-                computed.append(_seconds(connection.converse(1, limits, progress), connection))
-                answer = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-                return exchange.unpack(answer)
-        finally:
-            connection.leave()
-
-
 def _make_blocks() -> tuple[SharedBlock, ...]:
     """Return memory for arguments and for results, or nothing where the system gives none."""
     made: list[SharedBlock] = []
@@ -287,81 +200,3 @@ def _make_blocks() -> tuple[SharedBlock, ...]:
             block.close()
         return ()
     return tuple(made)
-
-
-def _temporary_folder() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix=_PREFIX))
-    except OSError as error:
-        raise ExternalModuleError(f"No temporary folder can be made for a worker: {error}") from error
-
-
-def _pack(exchange: ArrayExchange, arguments: Mapping[str, Any]) -> Message:
-    try:
-        return exchange.pack(dict(arguments), "arguments")
-    except UnsuitableValueError as error:
-        raise ExternalModuleError(str(error)) from error
-    except OSError as error:
-        raise ExternalModuleError(f"The arguments cannot be passed to the worker: {error}") from error
-
-
-def _seconds(answer: Message, connection: WorkerConnection) -> float:
-    """Return how long the worker computed.
-
-    Raises:
-        WorkerError: it answered with an error.
-    """
-    if "error" not in answer:
-        return float(answer["seconds"])
-    raise WorkerError(f"{connection.program}: {answer['message']}", answer["traceback"], connection.tail())
-
-
-class _Noted:
-    """Writes the begin and the end of a call to the log."""
-
-    def __init__(self, connection: WorkerConnection, number: int) -> None:
-        self._connection = connection
-        self._name = f"call {number}"
-        self._computed: list[float] = []
-
-    def __enter__(self) -> list[float]:
-        self._connection.note(f"{self._name} begins")
-        self._begin = time.perf_counter()
-        return self._computed
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        text = f"{self._name} {'ends' if error is None else 'fails'} after {time.perf_counter() - self._begin:.3f} s"
-        if self._computed:
-            text += f", of which it computed {self._computed[0]:.3f} s"
-        if error is not None:
-            text += f": {type(error).__name__}: {error.args[0] if error.args else ''}"
-        self._connection.note(text)
-
-
-def _empty_folder(folder: Path) -> Path:
-    """Return a folder for a call, made if need be and without an earlier call's files.
-
-    Raises:
-        ExternalModuleError: it holds something else, or cannot be made.
-    """
-    folder = folder.absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        present = [path.name for path in folder.iterdir()]
-        if present and REQUEST_FILE not in present:
-            raise ExternalModuleError(f"{folder} is not empty; name a folder of its own for the call to keep")
-        for name in present:
-            if name in (REQUEST_FILE, RESULT_FILE, README_FILE) or re.fullmatch(r"(argument|result)-.*\.npy", name):
-                (folder / name).unlink()
-    except OSError as error:
-        raise ExternalModuleError(f"The call cannot be kept in {folder}: {error}") from error
-    return folder
-
-
-def _readme(program: WorkerProgram, folder: Path) -> str:
-    command = program.command(folder)
-    line = subprocess.list2cmdline(command) if sys.platform == "win32" else shlex.join(command)
-    return (
-        f"One call of {program}: {REQUEST_FILE} holds its arguments, whose arrays are the files argument-*.npy;\n"
-        f"{RESULT_FILE} and result-*.npy are what came of it. To compute it again, in a terminal:\n\n    {line}\n"
-    )

@@ -25,6 +25,10 @@ RAISED = "raised"
 CANCELLED = "cancelled"
 UNSUITABLE = "unsuitable"
 
+# The files of a one-shot call; both have the form of a message.
+REQUEST_FILE = "request.json"
+RESULT_FILE = "result.json"
+
 _CHUNK = 2**16
 
 

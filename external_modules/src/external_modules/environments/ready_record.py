@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from external_modules.folder_removal import system_path
+from external_modules.environments.folder_removal import system_path
 
 READY_FILE = "ready.json"
 

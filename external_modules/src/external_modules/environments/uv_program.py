@@ -15,12 +15,12 @@ from functools import cached_property
 from pathlib import Path
 
 from external_modules.child_environment import scrubbed_environment
+from external_modules.environments.failures import program_failure, system_failure
+from external_modules.environments.file_lock import HeldLock, file_lock
+from external_modules.environments.interpreter import host_python
+from external_modules.environments.running_program import Finished, run_program
+from external_modules.environments.uv_settings import uv_environment
 from external_modules.errors import ModuleEnvironmentError
-from external_modules.failures import program_failure, system_failure
-from external_modules.file_lock import HeldLock, file_lock
-from external_modules.interpreter import host_python
-from external_modules.running_program import Finished, run_program
-from external_modules.uv_settings import uv_environment
 
 UV_VARIABLE = "EXTERNAL_MODULES_UV"
 OLDEST_VERSION = (0, 9, 8)  # the first whose `pip install` has --excludes

@@ -8,17 +8,17 @@ import time
 from pathlib import Path
 
 from external_modules.child_environment import scrubbed_environment
+from external_modules.environments.failures import program_failure
+from external_modules.environments.file_lock import HeldLock
+from external_modules.environments.folder_removal import system_path
+from external_modules.environments.interpreter import Interpreter
+from external_modules.environments.local_packages import installation
+from external_modules.environments.ready_record import ReadyRecord, python_of, this_platform, write_record
+from external_modules.environments.running_program import Finished, run_program
+from external_modules.environments.torch_build import BACKEND_VARIABLE, torch_backend, torch_requests
+from external_modules.environments.uv_program import Report, UvProgram
 from external_modules.errors import ModuleEnvironmentError
-from external_modules.failures import program_failure
-from external_modules.file_lock import HeldLock
-from external_modules.folder_removal import system_path
-from external_modules.interpreter import Interpreter
-from external_modules.local_packages import installation
 from external_modules.module_folder import ModuleFolder
-from external_modules.ready_record import ReadyRecord, python_of, this_platform, write_record
-from external_modules.running_program import Finished, run_program
-from external_modules.torch_build import BACKEND_VARIABLE, torch_backend, torch_requests
-from external_modules.uv_program import Report, UvProgram
 
 Command = list["str | os.PathLike[str]"]
 

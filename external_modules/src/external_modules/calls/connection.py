@@ -15,17 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from external_modules.calls.messages import Message, MessageWriter, read_messages
+from external_modules.calls.worker_log import LogFile, WorkerOutput
 from external_modules.errors import CallAbortedError, WorkerError, WorkerTimeoutError
-from external_modules.messages import Message, MessageWriter, read_messages
 from external_modules.process_tree import ProcessTree
-from external_modules.worker_log import LogFile, WorkerOutput
 
 GRACE_S = 2.0
 
 _TICK_S = 0.05
 _LAST_OUTPUT_S = 1.0
 _CHUNK = 2**16
-_LAUNCHER = Path(__file__).resolve().with_name("worker_launcher.py")
+_LAUNCHER = Path(__file__).resolve().parents[1] / "worker" / "launcher.py"
 
 
 class NotBegunError(WorkerError):

@@ -6,19 +6,16 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from external_modules.environment_making import SUSPICION, EnvironmentMaking
-from external_modules.errors import InvalidModuleError, ModuleEnvironmentError
-from external_modules.failures import HOME_VARIABLE, program_failure, system_failure
-from external_modules.file_lock import HeldLock, file_lock, try_lock
-from external_modules.folder_removal import remove_folder
-from external_modules.in_use_marks import is_in_use, mark_in_use, remove_marks
-from external_modules.interpreter import (
+from external_modules.environments.failures import program_failure, system_failure
+from external_modules.environments.file_lock import HeldLock, file_lock, try_lock
+from external_modules.environments.folder_removal import remove_folder
+from external_modules.environments.in_use_marks import is_in_use, mark_in_use, remove_marks
+from external_modules.environments.interpreter import (
     PYTHON_VARIABLE,
     Interpreter,
     describe,
@@ -26,10 +23,13 @@ from external_modules.interpreter import (
     is_complete,
     named_python,
 )
+from external_modules.environments.making import SUSPICION, EnvironmentMaking
+from external_modules.environments.ready_record import READY_FILE, ReadyRecord, python_of, read_record, this_platform
+from external_modules.environments.torch_build import torch_backend
+from external_modules.environments.uv_program import Report, UvProgram, find_uv
+from external_modules.errors import InvalidModuleError, ModuleEnvironmentError
+from external_modules.home import default_home
 from external_modules.module_folder import ModuleFolder
-from external_modules.ready_record import READY_FILE, ReadyRecord, python_of, read_record, this_platform
-from external_modules.torch_build import torch_backend
-from external_modules.uv_program import Report, UvProgram, find_uv
 
 _LOCK = ".lock"
 _ENVIRONMENT = re.compile(r".+-[0-9a-f]{16}")  # see _name
@@ -48,20 +48,6 @@ class Environment:
 
     path: Path
     python: Path
-
-
-def default_home() -> Path:
-    """Return the folder of this package's data: $EXTERNAL_MODULES_HOME, else where the system keeps a user's data."""
-    named = os.environ.get(HOME_VARIABLE)
-    if named:
-        return Path(os.path.abspath(named))
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "external_modules"
 
 
 class EnvironmentStore:

@@ -12,7 +12,7 @@ import secrets
 import threading
 from pathlib import Path
 
-from external_modules.file_lock import HeldLock, try_lock
+from external_modules.environments.file_lock import HeldLock, try_lock
 
 _held: dict[tuple[Path, int], HeldLock] = {}  # by folder and process: one that was forked makes marks of its own
 _lock = threading.Lock()

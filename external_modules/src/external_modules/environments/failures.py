@@ -8,10 +8,9 @@ import shutil
 import signal
 from pathlib import Path
 
+from external_modules.environments.running_program import Finished
 from external_modules.errors import ModuleEnvironmentError
-from external_modules.running_program import Finished
-
-HOME_VARIABLE = "EXTERNAL_MODULES_HOME"
+from external_modules.home import HOME_VARIABLE
 
 # Numbers of the system errors "no space", "file too large" and "over quota", as Rust and Python print them.
 _DISK_FULL = re.compile(

@@ -19,14 +19,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from external_modules.messages import CANCELLED, RAISED, UNSUITABLE, Message, MessageWriter, read_messages
+from external_modules.calls.messages import (
+    CANCELLED,
+    RAISED,
+    REQUEST_FILE,
+    RESULT_FILE,
+    UNSUITABLE,
+    Message,
+    MessageWriter,
+    read_messages,
+)
 from external_modules.process_tree import MARK_VARIABLE, end_with_this_process
 
 if TYPE_CHECKING:
-    from external_modules.shared_arrays import ArrayExchange
+    from external_modules.calls.shared_arrays import ArrayExchange
 
-REQUEST_FILE = "request.json"
-RESULT_FILE = "result.json"
 LEAVE_WITHIN_S = 3.0
 
 _ONE_SHOT = 1  # the number of its only call
@@ -75,7 +82,7 @@ class Service:
         if sys.platform != "win32":
             for descriptor in self._memory or ():
                 os.set_inheritable(descriptor, False)
-            from external_modules.worker_guardian import start_guardian
+            from external_modules.worker.guardian import start_guardian
 
             mark = os.environ[MARK_VARIABLE]
             removed = str(self._folder) if options.remove_folder else None
@@ -110,7 +117,7 @@ class Service:
         sys.exit(1)
 
     def _exchange(self) -> ArrayExchange:
-        from external_modules.shared_arrays import ArrayExchange, SharedBlock
+        from external_modules.calls.shared_arrays import ArrayExchange, SharedBlock
 
         if self._one_shot:
             return ArrayExchange(None, None, self._folder, "result", keep_files=True)
@@ -166,7 +173,7 @@ class HandService(Service):
 
     def serve(self, compute: Compute, cancelled: type[BaseException]) -> None:
         """Compute the call and print what came of it."""
-        from external_modules.shared_arrays import ArrayExchange
+        from external_modules.calls.shared_arrays import ArrayExchange
 
         exchange = ArrayExchange(None, None, self._folder, "result", keep_files=True)
 
@@ -193,7 +200,7 @@ def answer_call(
     stop: threading.Event,
 ) -> Message:
     """Compute one call; whatever happens is an answer."""
-    from external_modules.shared_arrays import UnsuitableValueError
+    from external_modules.calls.shared_arrays import UnsuitableValueError
 
     try:
         arguments = exchange.unpack(packed)

@@ -1,4 +1,4 @@
-"""Starts a worker script in the environment of its module: `python -I worker_launcher.py SCRIPT FOLDER [options]`.
+"""Starts a worker script in the environment of its module: `python -I launcher.py SCRIPT FOLDER [options]`.
 
 Nothing needs to be installed there: this file finds the rest of the package by its own place. Standard library and
 Python 3.9 only; numpy is imported here, on the main thread and before anything reads from the host.
@@ -13,7 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--remove-folder", action="store_true", help="remove the folder with the worker's end (POSIX)")
     options = parser.parse_args()
     _make_package_importable()
-    from external_modules import worker_service  # not importable earlier
+    from external_modules.worker import service as worker_service  # not importable earlier
 
     service = worker_service.connect(options)
     try:
@@ -41,7 +41,7 @@ def _run(script: Path) -> None:
     """Run a script as Python would, with `module_worker` importable, also in processes that the script starts."""
     sys.argv = [str(script)]
     sys.path.insert(0, str(script.parent))
-    sys.path.append(str(_PACKAGE / "worker"))
+    sys.path.append(str(_PACKAGE / "worker" / "importable"))
     runpy.run_path(str(script), run_name="__main__")
 
 

@@ -77,10 +77,10 @@ def serve(process: Callable[..., Any]) -> None:
         SystemExit: the script was not started by a host or by the launcher of this package.
     """
     try:
-        from external_modules.worker_service import connected_service
+        from external_modules.worker.service import connected_service
     except ImportError:
         raise SystemExit(
-            "Start this script through worker_launcher.py of external_modules, or call it from a host"
+            "Start this script through worker/launcher.py of external_modules, or call it from a host"
         ) from None
     takes_progress = _takes_progress(process)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from external_modules.child_environment import scrubbed_environment
-from external_modules.interpreter import host_python
+from external_modules.environments.interpreter import host_python
 
 # pip's option, uv's variable, what stands between several values in it, and another name that uv knows it by
 _SETTINGS = (

@@ -1,0 +1,1 @@
+"""Environments of modules: made by uv, found again, shared between processes, pruned."""
