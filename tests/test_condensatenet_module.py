@@ -300,10 +300,11 @@ def test_what_a_microscopist_runs_by_hand(place: Place, trained: Path, tmp_path:
         return printed
 
     printed = run(code=0)
-    for text in ("int32, ", "20 of 20 droplets found", "GPU: none", "Everything works."):
+    for text in ("int32, ", "20 of 20 spots found", "GPU: none", "Everything works."):
         assert text in printed
     pack(trained, tmp_path / "mine.tar.gz")
-    assert "The model works." in run("mine.tar.gz", code=0)
+    assert "Everything works." in run("mine.tar.gz", code=0)
+    assert "there is no model" in run("missing.tar.gz", code=1)
     shutil.move(place.root.parent / "condensatenet", place.root.parent / "hidden")
     try:
         assert "the module needs the package condensatenet" in run(code=1)

@@ -162,7 +162,7 @@ def test_doctor_before_and_after_the_environment_is_made(modules: Path, wheel: P
     done = start("doctor", "--modules", modules)
     assert done.returncode == 1 and not done.stderr
     assert "ok      index is not needed" in done.stdout and "ok      environment ready, " in done.stdout
-    assert "FAILED  numpy cannot be imported: ModuleNotFoundError" in done.stdout
+    assert "FAILED  package numpy cannot be imported: ModuleNotFoundError" in done.stdout
     assert "to make the environment anew remove" in done.stdout and "broken" in done.stdout.splitlines()[-1]
 
 
@@ -215,7 +215,7 @@ def test_images_need_optional_packages(modules: Path, tmp_path: Path) -> None:
         (["run", "tiny_module", "{image}", "--output", "{text}"], "File exists"),
         (["run", "tiny_module", "{image}", "--output", "o", "--set", "sigma"], "'sigma' is not NAME=VALUE"),
         (["run", "tiny_module", "{image}", "--output", "o", "--set", "input_image=1"], "is not NAME=VALUE"),
-        (["run", "tiny_module", "{image}", "--output", "o", "--set", "timeout=1"], "is not NAME=VALUE"),
+        (["run", "tiny_module", "{image}", "--output", "o", "--set", "progress=1"], "is not NAME=VALUE"),
         (["new", "star-dist"], "'star-dist' cannot be the name of a module"),
         (["new", "3d"], "'3d' cannot be the name"),
         (["new", "étoile"], "cannot be the name"),

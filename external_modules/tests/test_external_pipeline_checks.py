@@ -116,7 +116,7 @@ def test_a_right_pipeline(module: Path) -> None:
         ("sigma: 2", "model: !!python/name:os.system x", 14, "is not understood"),
         ("sigma: 2", "channel: 2", 14, "'channel' is given a second time; it is in line 13 already"),
         ("sigma: 2", "input_image: 2", 14, "'input_image' cannot be set here"),
-        ("sigma: 2", "timeout: 2", 14, "'timeout' cannot be set here"),
+        ("sigma: 2", "progress: 2", 14, "'progress' cannot be set here"),
         ("channel: 1", "channel: -1", 13, '"channel" is -1; channels are counted from 0'),
         ("channel: 1", "channel: one", 13, '"channel" is "one"; it must be a whole number'),
         ("    params:\n      channel: 1\n      sigma: 2\n", "    params: [3]\n", 12, '"params" must be a map'),

@@ -276,18 +276,6 @@ def test_a_log_that_cannot_be_written_costs_no_call(tmp_path: Path) -> None:
         assert module.call(SCRIPT, what="count") == 1
 
 
-def test_validate_environment_tells_what_works(tmp_path: Path) -> None:
-    lines: list[str] = []
-    with open_module(tmp_path) as module:
-        assert module.validate_environment(report=lines.append)
-        text = "\n".join(lines)
-        assert f"numpy {np.__version__}" in text and "GPU: not used" in text and "Module behaving 1" in text
-        (module.folder.path / "worker.py").write_text("import no_such_package")
-        lines.clear()
-        assert not module.validate_environment(report=lines.append)
-        assert "no_such_package" in "\n".join(lines)
-
-
 def source_of(name: str) -> Path:
     place = SOURCES.joinpath(*name.split(".")) if name else SOURCES
     return place / "__init__.py" if place.is_dir() else place.with_name(f"{place.name}.py")

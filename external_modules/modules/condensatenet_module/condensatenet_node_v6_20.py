@@ -6,9 +6,10 @@ import limnode  # must be imported exactly like this
 
 # The next line says where the folder external_modules is: edit it, or set the variable EXTERNAL_MODULES_PATH.
 sys.path.insert(0, os.path.join(os.environ.get("EXTERNAL_MODULES_PATH", r"C:\external_modules"), "src"))
-from external_modules.external_module_base import ExternalModuleNode, GA3NodeMixin
-
-del sys.path[0]
+try:
+    from external_modules.external_module_base import ExternalModuleNode, GA3NodeMixin
+finally:
+    del sys.path[0]
 
 
 class CondensateNetNode(ExternalModuleNode, GA3NodeMixin):

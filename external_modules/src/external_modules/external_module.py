@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
 
 from external_modules.calls.connection import AbortQuestion, ProgressCallback, WorkerProgram
-from external_modules.calls.one_shot import OneShotCall
+from external_modules.calls.kept_call import KeptCall
 from external_modules.calls.server_worker import ServerWorker
 from external_modules.calls.worker_log import LogFile
 from external_modules.child_environment import scrubbed_environment
@@ -21,12 +19,8 @@ from external_modules.environments.store import Environment, EnvironmentStore
 from external_modules.errors import CallAbortedError, ExternalModuleError, InvalidModuleError
 from external_modules.home import default_home
 from external_modules.module_folder import ModuleFolder
-from external_modules.process_tree import NO_WINDOW
 
 Mode = Literal["server", "one-shot"]
-
-_PROBE_TIMEOUT_S = 300.0
-_USUAL_WORKER = "worker.py"
 
 
 class Environments(Protocol):
@@ -70,7 +64,7 @@ class ExternalModule:
         self._lock = threading.Lock()
         self._environment: Environment | None = None
         self._servers: dict[Path, ServerWorker] = {}
-        self._one_shots: dict[Path, OneShotCall] = {}
+        self._one_shots: set[ServerWorker] = set()
 
     @property
     def name(self) -> str:
@@ -107,7 +101,8 @@ class ExternalModule:
                 asked to stop then; two seconds later it is ended with all that it started.
             keep_folder: where the files of a one-shot call stay, with a README.txt that says how to compute it again.
             arguments: numpy arrays (of numbers, truth values or texts, of any shape, order and byte order), JSON
-                values, paths (which arrive as absolute texts), and lists and dicts of them.
+                values, paths (which arrive as absolute texts), and lists and dicts of them. `call_with` takes those
+                that are named like something above.
 
         Returns:
             What the function returned. Arrays have their exact type and shape; tuples come as lists.
@@ -119,32 +114,75 @@ class ExternalModule:
             CallAbortedError: `should_abort` said so, or the module was closed meanwhile.
             ExternalModuleError: an argument cannot go to another process; names it.
         """
-        if mode not in ("server", "one-shot"):
-            raise ExternalModuleError(f'mode is {mode!r}; it must be "server" or "one-shot"')
-        if keep_folder is not None and mode != "one-shot":
-            raise ExternalModuleError('Only the files of a call with mode="one-shot" can be kept')
-        script = self._script(worker_script)
-        reached = 0.0
-
-        def report(fraction: float | None, text: str) -> None:
-            nonlocal reached
-            reached = reached if fraction is None else fraction
-            if should_abort is not None and should_abort():
-                raise CallAbortedError("The call was aborted while the environment was being made")
-            if progress is not None:
-                progress(reached, text)
-
-        program = self._program(script, self._ensure(report))
-        if mode == "server":
-            server = self._server(program)
-            return server.call(arguments, timeout=timeout, progress=progress, should_abort=should_abort)
-        return self._one_shot(program).call(
+        return self.call_with(
+            worker_script,
             arguments,
+            mode=mode,
             timeout=timeout,
             progress=progress,
             should_abort=should_abort,
-            keep_folder=None if keep_folder is None else Path(keep_folder),
+            keep_folder=keep_folder,
         )
+
+    def call_with(
+        self,
+        worker_script: str | os.PathLike[str],
+        arguments: Mapping[str, Any],
+        *,
+        mode: Mode = "server",
+        timeout: float | None = 300.0,
+        progress: ProgressCallback | None = None,
+        should_abort: AbortQuestion | None = None,
+        keep_folder: str | os.PathLike[str] | None = None,
+    ) -> Any:
+        """Do what `call` does, with the arguments as a map, so that they may have any name."""
+        if keep_folder is not None and mode != "one-shot":
+            raise ExternalModuleError('Only the files of a call with mode="one-shot" can be kept')
+        program = self._program(worker_script, mode, progress, should_abort)
+        kept = None if keep_folder is None else KeptCall(Path(keep_folder))
+        with self._worker(program, mode, kept) as worker:
+            return worker.call(arguments, timeout=timeout, progress=progress, should_abort=should_abort)
+
+    def call_batch(
+        self,
+        worker_script: str | os.PathLike[str],
+        batch: Iterable[Mapping[str, Any]],
+        *,
+        mode: Mode = "server",
+        timeout: float | None = 300.0,
+        progress: ProgressCallback | None = None,
+        should_abort: AbortQuestion | None = None,
+    ) -> Iterator[Any]:
+        """Call a worker's function for one thing after another, such as the planes of a stack or the files of a folder.
+
+        In one-shot mode, too, one worker computes them all. Each is taken from `batch` when its turn comes and each
+        result is handed out before the next is computed, so that only one of them need be in memory. What raises an
+        error ends the batch; the results before it have been handed out.
+
+        Args:
+            worker_script: as for `call`.
+            batch: the arguments of each call.
+            mode: as for `call`.
+            timeout: seconds that each call may take.
+            progress: gets the fraction of the whole batch if that has a length, and else of each call.
+            should_abort: as for `call`.
+
+        Yields:
+            What the function returned for each of them, in their order.
+
+        Raises:
+            ExternalModuleError: the kinds of it that `call` raises.
+        """
+        program = self._program(worker_script, mode, progress, should_abort)
+        count = len(batch) if isinstance(batch, Sized) else 1
+        with self._worker(program, mode) as worker:
+            for number, arguments in enumerate(batch):
+
+                def report(fraction: float, text: str, done: int = number if count > 1 else 0) -> None:
+                    if progress is not None:
+                        progress((done + fraction) / count, text)
+
+                yield worker.call(arguments, timeout=timeout, progress=report, should_abort=should_abort)
 
     def ensure_environment(self, progress: Callable[[float | None, str], object] | None = None) -> Environment:
         """Make the environment if need be, which can take minutes.
@@ -158,54 +196,33 @@ class ExternalModule:
         """
         return self._ensure(progress)
 
-    def validate_environment(self, report: Callable[[str], object] = print) -> bool:
-        """Check whether the module works on this machine, and tell what was found, line by line.
+    def validate_environment(self, report: Callable[[str], object] = print, **arguments: Any) -> bool:
+        """Check whether the module works on this machine: its environment, its packages, the GPU, and its worker on a
+        test image, whose result is looked at. What is found is told line by line.
 
         Args:
             report: gets each line.
+            arguments: for the worker's function beside `input_image`, such as the model that is to be tried.
 
         Returns:
             Whether all is well.
         """
+        from external_modules.validation import validate  # most hosts never need it
+
         report(f"Module {self.name} {self.folder.version} ({self.folder.path})")
-        begin = time.monotonic()
-        told = ""
-
-        def tell(fraction: float | None, text: str) -> None:
-            nonlocal told
-            if text != told:  # it comes again and again, so that a host can stop the making
-                told = text
-                report(f"  {text}")
-
-        try:
-            environment = self._ensure(tell)
-            report(f"Environment: ready after {time.monotonic() - begin:.1f} s ({environment.path})")
-            found = self._probe(environment)
-            report(
-                f"Python {found['python']}: "
-                + ", ".join(f"{name} {version}".strip() for name, version in found["found"])
-            )
-            for name, problem in found["failed"]:
-                report(f"FAILED: {name} cannot be imported: {problem}")
-            report(f"GPU: {found['gpu']}")
-            if (self.folder.path / _USUAL_WORKER).is_file():
-                begin = time.monotonic()
-                program = self._program(self._script(_USUAL_WORKER), environment)
-                self._server(program).start(timeout=_PROBE_TIMEOUT_S)
-                report(f"Worker: ready after {time.monotonic() - begin:.1f} s (its log: {self.log_file})")
-        except ExternalModuleError as error:
-            report(f"FAILED: {error}")
-            return False
-        return not found["failed"]
+        works = True
+        for finding in validate(self, arguments, lambda text: report(f"        {text}")):
+            works = works and not finding.is_failure
+            report(str(finding))
+        report("Everything works." if works else f"Not everything works. The log is {self.log_file}")
+        return works
 
     def close(self) -> None:
         """End the workers; calls that are being computed are aborted. A later call starts anew."""
         with self._lock:
-            servers, one_shots = [*self._servers.values()], [*self._one_shots.values()]
-        for server in servers:
-            server.close()
-        for one_shot in one_shots:
-            one_shot.close()
+            workers = [*self._servers.values(), *self._one_shots]
+        for worker in workers:
+            worker.close()
 
     def __enter__(self) -> ExternalModule:
         return self
@@ -222,73 +239,57 @@ class ExternalModule:
             self._environment = environment
         return environment
 
-    def _script(self, name: str | os.PathLike[str]) -> Path:
-        script = Path(os.path.abspath(self.folder.path / name))
+    def _program(
+        self,
+        worker_script: str | os.PathLike[str],
+        mode: Mode,
+        progress: ProgressCallback | None,
+        should_abort: AbortQuestion | None,
+    ) -> WorkerProgram:
+        """Return what a worker is started from; all is checked before the environment is made, which takes long."""
+        if mode not in ("server", "one-shot"):
+            raise ExternalModuleError(f'mode is {mode!r}; it must be "server" or "one-shot"')
+        script = Path(os.path.abspath(self.folder.path / worker_script))
         if not script.is_file():
             raise InvalidModuleError(f"The module {self.name} has no worker script {script}; check WORKER_SCRIPT")
-        return script
+        reached = 0.0
 
-    def _program(self, script: Path, environment: Environment) -> WorkerProgram:
-        return WorkerProgram(self.name, environment.python, script, scrubbed_environment())
+        def report(fraction: float | None, text: str) -> None:
+            nonlocal reached
+            reached = reached if fraction is None else fraction
+            if should_abort is not None and should_abort():
+                raise CallAbortedError("The call was aborted while the environment was being made")
+            if progress is not None:
+                progress(reached, text)
+
+        return WorkerProgram(self.name, self._ensure(report).python, script, scrubbed_environment())
+
+    @contextmanager
+    def _worker(self, program: WorkerProgram, mode: Mode, kept: KeptCall | None = None) -> Iterator[ServerWorker]:
+        """Give the worker for calls: the one that stays, or one that ends with the calls."""
+        if mode == "server":
+            yield self._server(program)
+            return
+        worker = ServerWorker(program, self._log, shared_memory=False, kept=kept)
+        with self._lock:
+            self._one_shots.add(worker)
+        try:
+            yield worker
+        finally:
+            with self._lock:
+                self._one_shots.discard(worker)
+            worker.close()
 
     def _server(self, program: WorkerProgram) -> ServerWorker:
         with self._lock:
             server = self._servers.get(program.script)
-            if server is None or server.program.python != program.python:
-                replaced, server = (
-                    server,
-                    ServerWorker(
-                        program, self._log, idle_timeout=self._idle_timeout, shared_memory=self._shared_memory
-                    ),
-                )
-                self._servers[program.script] = server
-                if replaced is not None:
-                    replaced.close()
-            return server
-
-    def _one_shot(self, program: WorkerProgram) -> OneShotCall:
-        with self._lock:
-            one_shot = self._one_shots.get(program.script)
-            if one_shot is None or one_shot.program != program:
-                one_shot = self._one_shots[program.script] = OneShotCall(program, self._log)
-            return one_shot
-
-    def _probe(self, environment: Environment) -> dict[str, Any]:
-        names = json.dumps([*dict.fromkeys(["numpy", *self.folder.import_probe])])
-        torch = self.folder.torch is not None or "torch" in self.folder.locked_names
-        command = [str(environment.python), "-I", "-X", "utf8", "-c", _PROBE, names, "torch" if torch else ""]
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                env=scrubbed_environment(),
-                timeout=_PROBE_TIMEOUT_S,
-                check=True,
-                creationflags=NO_WINDOW,
+            if server is not None and server.program.python == program.python:
+                return server
+            replaced = server
+            server = ServerWorker(
+                program, self._log, idle_timeout=self._idle_timeout, shared_memory=self._shared_memory
             )
-            found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
-            printed = getattr(error, "stderr", None) or b""
-            raise ExternalModuleError(f"{error}\n{printed.decode(errors='replace')}".strip()) from error
-        return found
-
-
-_PROBE = """
-import importlib, json, sys
-found, failed, gpu = [], [], "not used by this module"
-for name in json.loads(sys.argv[1]):
-    try:
-        found.append((name, str(getattr(importlib.import_module(name), "__version__", ""))))
-    except Exception as error:
-        failed.append((name, f"{type(error).__name__}: {error}"))
-if sys.argv[2]:
-    import torch
-    if torch.cuda.is_available():
-        gpu = torch.cuda.get_device_name(0)
-    elif getattr(torch.backends, "mps", None) is not None and torch.backends.mps.is_available():
-        gpu = "Apple (Metal)"
-    else:
-        gpu = "none; torch computes on the CPU"
-print(json.dumps({"python": sys.version.split()[0], "found": found, "failed": failed, "gpu": gpu}))
-"""
+            self._servers[program.script] = server
+        if replaced is not None:  # its environment has been made anew
+            replaced.close()
+        return server

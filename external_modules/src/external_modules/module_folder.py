@@ -16,6 +16,7 @@ from external_modules.errors import InvalidModuleError
 DESCRIPTION_FILE = "module.json"
 PROJECT_FILE = "pyproject.toml"
 LOCK_FILE = "requirements.txt"
+USUAL_WORKER = "worker.py"
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from external_modules.external_module import ExternalModule
+from external_modules.calls.connection import ProgressCallback
+from external_modules.external_module import ExternalModule, Mode
 from external_modules.module_places import find_module_folder
 
 # A wish to stop belongs to one run of a host, which may run several nodes at once in threads.
@@ -34,9 +35,11 @@ class ExternalModuleNode:
     def __init__(
         self,
         *,
-        mode: Literal["server", "one-shot"] = "server",
+        mode: Mode = "server",
         timeout: float = 300.0,
         home: Path | None = None,
+        progress: ProgressCallback | None = None,
+        keep_folder: Path | None = None,
     ) -> None:
         """Remember the options; nothing is started.
 
@@ -44,9 +47,17 @@ class ExternalModuleNode:
             mode: "server" keeps the worker alive between calls; "one-shot" starts one for every call.
             timeout: seconds that one call may take; making the environment does not count.
             home: where environments and logs are kept; None for the usual place.
+            progress: is called with a fraction (0 to 1) and a text while an environment is made and a call computed,
+                for example to print them: GA3 has no other place for it.
+            keep_folder: where the files of a one-shot call stay, for a look at what went wrong; the next call
+                replaces them.
         """
-        self.mode: Literal["server", "one-shot"] = mode
-        self.timeout = timeout
+        self._options: dict[str, Any] = {
+            "mode": mode,
+            "timeout": timeout,
+            "progress": progress,
+            "keep_folder": keep_folder,
+        }
         self._home = home
         self._module: ExternalModule | None = None
 
@@ -61,7 +72,7 @@ class ExternalModuleNode:
         """Hand one image to the worker and return what comes back; a subclass writes it."""
         raise NotImplementedError(f"{type(self).__name__} needs a method process_image(self, image, **params)")
 
-    def call_worker(self, script: str, **arguments: Any) -> Any:
+    def call_worker(self, script: str, /, **arguments: Any) -> Any:
         """Call the worker and wait for its result.
 
         Args:
@@ -74,13 +85,11 @@ class ExternalModuleNode:
         Raises:
             ExternalModuleError: the kinds of it that `ExternalModule.call` raises.
         """
-        return self.module.call(
-            script, mode=self.mode, timeout=self.timeout, should_abort=_should_abort.get(), **arguments
-        )
+        return self.module.call_with(script, arguments, should_abort=_should_abort.get(), **self._options)
 
-    def validate_environment(self, report: Callable[[str], Any] = print) -> bool:
+    def validate_environment(self, report: Callable[[str], Any] = print, **arguments: Any) -> bool:
         """Tell line by line what works: see `ExternalModule.validate_environment`."""
-        return self.module.validate_environment(report=report)
+        return self.module.validate_environment(report, **arguments)
 
     def close(self) -> None:
         """End the worker, if there is one. The next call starts another."""

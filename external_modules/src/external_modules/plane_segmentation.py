@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from external_modules.errors import ExternalModuleError
 from external_modules.external_module import ExternalModule
 from external_modules.object_labels import labels_of, number_on, object_table, to_object_labels
 
-USUAL_WORKER = "worker.py"
+GIVEN_ARGUMENTS = ("input_image", "progress")  # of a worker's function; not the user's to set
 
 
 def segment_planes(
@@ -40,24 +39,14 @@ def segment_planes(
     """
     labels: NDArray[np.int32] = np.zeros(planes.shape, np.int32)
     highest = 0
-    for number, plane in enumerate(planes):
-
-        def show(fraction: float, text: str, number: int = number) -> None:
-            progress((number + fraction) / len(planes), text)
-
-        result = module.call(worker, timeout=None, progress=show, input_image=plane, **settings)
+    batch = [{**settings, "input_image": plane} for plane in planes]
+    for number, result in enumerate(module.call_batch(worker, batch, timeout=None, progress=progress)):
         found = to_object_labels(labels_of(result))
-        if found.shape != plane.shape:
-            raise ExternalModuleError(f"The worker returned labels of shape {found.shape} for {plane.shape}.")
+        if found.shape != labels.shape[1:]:
+            raise ExternalModuleError(f"The worker returned labels of shape {found.shape} for {labels.shape[1:]}.")
         labels[number] = number_on(found, highest)
         highest = max(highest, int(labels[number].max(initial=0)))
     return labels
-
-
-def names_that_are_taken() -> frozenset[str]:
-    """Return the names that no setting of a worker can have, because the base gives them or means its own by them."""
-    options = inspect.signature(ExternalModule.call).parameters.values()
-    return frozenset({"input_image", *(option.name for option in options if option.kind is option.KEYWORD_ONLY)})
 
 
 def table_of_planes(labels: NDArray[np.int32], planes: NDArray[Any]) -> dict[str, NDArray[Any]]:

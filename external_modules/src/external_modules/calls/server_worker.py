@@ -1,4 +1,4 @@
-"""A worker that stays for the next call."""
+"""A worker that computes one call after another."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from external_modules.calls.connection import (
     WorkerConnection,
     WorkerProgram,
 )
+from external_modules.calls.kept_call import KeptCall
 from external_modules.calls.shared_arrays import ArrayExchange, SharedBlock
 from external_modules.calls.worker_log import LogFile
 from external_modules.errors import ExternalModuleError
@@ -31,15 +32,23 @@ class ServerWorker:
         log: of the module.
         idle_timeout: seconds without a call after which it is ended; the next call starts it anew.
         shared_memory: whether arrays go through shared memory, or else through files.
+        kept: where the only call of this worker is kept, with its files.
     """
 
     def __init__(
-        self, program: WorkerProgram, log: LogFile, *, idle_timeout: float = 600.0, shared_memory: bool = True
+        self,
+        program: WorkerProgram,
+        log: LogFile,
+        *,
+        idle_timeout: float = 600.0,
+        shared_memory: bool = True,
+        kept: KeptCall | None = None,
     ) -> None:
         self.program = program
         self._log = log
         self._idle_timeout = idle_timeout
-        self._shared_memory = shared_memory
+        self._shared_memory = shared_memory and kept is None
+        self._kept = kept
         self._turn = threading.Lock()
         self._closing = threading.Event()
         self._connection: WorkerConnection | None = None
@@ -101,37 +110,46 @@ class ServerWorker:
             self._part()
 
     def _call(self, arguments: Mapping[str, Any], limits: Limits, progress: ProgressCallback | None) -> Any:
-        for attempt in range(2):
-            connection, exchange = self._connect(limits)
-            self._number += 1
-            with NotedCall(connection, self._number) as computed:
-                packed = pack_arguments(exchange, arguments)
-                try:
-                    connection.send({"call": self._number, **packed})
-                    answer = connection.converse(self._number, limits, progress)
-                except NotBegunError:
-                    if attempt:
-                        raise
-                    continue  # it ended while nobody called it, and the host could not see that yet
-                computed.append(seconds_of(answer, connection))
-                return exchange.unpack(answer)
-        raise AssertionError("unreachable")
+        before = self._connection
+        try:
+            return self._call_once(arguments, limits, progress)
+        except NotBegunError:
+            if before is None or self._connection is not before:
+                raise  # it had just been started for this call
+            # It ended while nobody called it, and the host could not see that yet.
+            return self._call_once(arguments, limits, progress)
+
+    def _call_once(self, arguments: Mapping[str, Any], limits: Limits, progress: ProgressCallback | None) -> Any:
+        connection, exchange = self._connect(limits)
+        self._number += 1
+        with NotedCall(connection, self._number) as computed:
+            request = {"call": self._number, **pack_arguments(exchange, arguments)}
+            if self._kept is not None:
+                self._kept.write_request(self.program, request)
+            connection.send(request)
+            answer = connection.converse(self._number, limits, progress)
+            if self._kept is not None:
+                self._kept.write_result(answer)
+            computed.append(seconds_of(answer, connection))
+            return exchange.unpack(answer)
 
     def _connect(self, limits: Limits) -> tuple[WorkerConnection, ArrayExchange]:
         if self._connection is not None and self._exchange is not None and self._connection.is_running:
             return self._connection, self._exchange
         self._part()
-        folder = temporary_folder()
+        keep = self._kept is not None
+        folder = temporary_folder() if self._kept is None else self._kept.folder
         blocks = _make_blocks() if self._shared_memory else ()
-        memory = ["--memory", *(str(block.descriptor) for block in blocks)] if blocks else []
+        options = ["--memory", *(str(block.descriptor) for block in blocks)] if blocks else []
+        options += ["--keep-files"] if keep else []
         try:
             connection = WorkerConnection(
                 self.program,
                 folder,
-                ["--host", "server", *memory],
+                ["--host", *options],
                 self._log,
                 descriptors=[block.descriptor for block in blocks if block.descriptor >= 0],
-                remove_folder=True,
+                remove_folder=not keep,
             )
         except BaseException:
             for block in blocks:
@@ -139,7 +157,7 @@ class ServerWorker:
             raise
         self._connection, self._blocks, self._process = connection, blocks, os.getpid()
         outgoing, incoming = blocks or (None, None)
-        self._exchange = ArrayExchange(outgoing, incoming, folder, "argument")
+        self._exchange = ArrayExchange(outgoing, incoming, folder, "argument", keep_files=keep)
         atexit.register(self.close)
         connection.wait_until_ready(limits)
         self._idle_since = time.monotonic()

@@ -7,11 +7,8 @@ import os
 import platform
 import shutil
 import tempfile
-import time
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from external_modules.catalogue import CatalogueEntry, read_catalogue, size_of
 from external_modules.command_line.common import (
@@ -27,14 +24,11 @@ from external_modules.command_line.common import (
 from external_modules.environments.interpreter import host_python
 from external_modules.environments.store import EnvironmentStore
 from external_modules.environments.uv_program import UvProgram, find_uv
-from external_modules.errors import ExternalModuleError, ModuleEnvironmentError, WorkerError
+from external_modules.errors import ExternalModuleError, ModuleEnvironmentError
 from external_modules.external_module import ExternalModule
 from external_modules.home import HOME_VARIABLE
 from external_modules.module_folder import ModuleFolder
-from external_modules.object_labels import labels_of, to_object_labels
-from external_modules.plane_segmentation import USUAL_WORKER
-
-_DISCS = 20
+from external_modules.validation import Finding, validate
 
 
 def add_parsers(verbs: Verbs) -> None:
@@ -77,15 +71,18 @@ class _Findings:
     def __init__(self) -> None:
         self.failures = 0
 
+    def add(self, finding: Finding) -> None:
+        self.failures += finding.is_failure
+        print(f"  {one_line(ExternalModuleError(str(finding)))}", flush=True)
+
     def ok(self, text: str) -> None:
-        print(f"  ok      {text}", flush=True)
+        self.add(Finding("ok", text))
 
     def note(self, text: str) -> None:
-        print(f"  note    {text}", flush=True)
+        self.add(Finding("note", text))
 
     def failed(self, text: str) -> None:
-        self.failures += 1
-        print(f"  FAILED  {text}", flush=True)
+        self.add(Finding("FAILED", text))
 
 
 class _NotInstalledError(Exception):
@@ -140,13 +137,17 @@ def _check_module(entry: CatalogueEntry, store: EnvironmentStore, uv: UvProgram 
         return
     findings.ok("index is not needed: the environment is there")
     findings.ok(f"environment ready, {in_bytes(size_of(entry.environment))} ({entry.environment})")
-    with ExternalModule(folder.path, store.home) as module:
-        if not _check_packages(module, findings):
-            findings.note(f"to make the environment anew remove {entry.environment}, then `external-modules sync`")
-        elif not (folder.path / USUAL_WORKER).is_file():
-            findings.note(f"worker is not tried: the module has no {USUAL_WORKER}")
-        else:
-            _check_worker(module, findings)
+    with ExternalModule(folder.path, store.home) as module, ProgressDisplay(folder.name) as progress:
+        works = True
+        for finding in validate(module, {}, lambda text: progress(None, text)):
+            progress.clear()
+            findings.add(finding)
+            works = works and not finding.is_failure
+        if not works:
+            findings.note(
+                f"the log is {module.log_file}; to make the environment anew remove {entry.environment}, then "
+                "`external-modules sync`"
+            )
 
 
 def _check_index(folder: ModuleFolder, uv: UvProgram, findings: _Findings) -> None:
@@ -173,52 +174,3 @@ def _check_index(folder: ModuleFolder, uv: UvProgram, findings: _Findings) -> No
             "set HTTPS_PROXY; mirrors and folders of wheels are taken from pip's settings. uv says: "
             + one_line(ExternalModuleError(finished.tail()))
         )
-
-
-def _check_packages(module: ExternalModule, findings: _Findings) -> bool:
-    """Import the packages, look for a GPU, and start the worker."""
-    lines: list[str] = []
-    works = module.validate_environment(lines.append)
-    for line in lines:
-        text = one_line(ExternalModuleError(line))
-        if text.startswith("FAILED: "):
-            findings.failed(f"{text[len('FAILED: ') :]}; the log is {module.log_file}")
-        elif text.startswith("GPU: "):
-            if module.folder.torch:
-                findings.ok(text)
-        elif text.startswith(("Python ", "Worker: ")):
-            findings.ok(text)
-    return works
-
-
-def _check_worker(module: ExternalModule, findings: _Findings) -> None:
-    image = _test_image()
-    begin = time.monotonic()
-    try:
-        with ProgressDisplay(module.name) as progress:
-            returned = labels_of(module.call(USUAL_WORKER, input_image=image, progress=progress))
-        labels = to_object_labels(returned)
-    except ExternalModuleError as error:
-        more = f"; more in {module.log_file}" if isinstance(error, WorkerError) else ""
-        findings.failed(f"worker on a test image: {one_line(error)}{more}")
-        return
-    seconds = time.monotonic() - begin
-    found = len(np.unique(labels[labels != 0]))
-    text = (
-        f"test image {image.shape} {image.dtype} with {_DISCS} discs -> labels {returned.shape} {returned.dtype}, "
-        f"{found} objects found, {seconds:.2f} s"
-    )
-    if labels.shape != image.shape:
-        findings.failed(f"worker: {text}; {USUAL_WORKER} must return one number for every pixel")
-    else:
-        findings.ok(f"worker: {text}")
-
-
-def _test_image() -> NDArray[Any]:
-    """Return a (512, 512) uint16 image with bright discs on a noisy background."""
-    image = np.random.default_rng(0).normal(200, 10, (512, 512))
-    y, x = np.mgrid[:512, :512]
-    for number in range(_DISCS):
-        row, column = divmod(number, 5)
-        image[(y - 64 - 128 * row) ** 2 + (x - 50 - 100 * column) ** 2 <= (10 + number) ** 2] += 1000
-    return image.astype(np.uint16)

@@ -31,7 +31,8 @@ from external_modules.image_files import (
     write_labels,
     write_table,
 )
-from external_modules.plane_segmentation import USUAL_WORKER, names_that_are_taken, segment_planes, table_of_planes
+from external_modules.module_folder import USUAL_WORKER
+from external_modules.plane_segmentation import GIVEN_ARGUMENTS, segment_planes, table_of_planes
 
 _LABELS, _TABLE = "_labels.tif", "_objects.csv"
 
@@ -114,7 +115,7 @@ def _segment(
 
 def _setting(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
-    if not separator or not name.isidentifier() or name in names_that_are_taken():
+    if not separator or not name.isidentifier() or name in GIVEN_ARGUMENTS:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE with the name of a setting, such as sigma=2")
     try:
         return name, json.loads(value)

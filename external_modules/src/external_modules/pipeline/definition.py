@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from external_modules.errors import InvalidModuleError, PipelineError
-from external_modules.module_folder import ModuleFolder
+from external_modules.module_folder import USUAL_WORKER, ModuleFolder
 from external_modules.pipeline.base_functions import BASE, ENDINGS, FUNCTIONS, LOAD, problem_of
 from external_modules.pipeline.parameters import TEXT, WHOLE_NUMBER, Parameter
 from external_modules.pipeline.worker_functions import Function, read_worker_functions
 from external_modules.pipeline.yaml_lines import Located, Problems, read_yaml
-from external_modules.plane_segmentation import USUAL_WORKER, names_that_are_taken
+from external_modules.plane_segmentation import GIVEN_ARGUMENTS
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class _Check:
         if function.script:
             known["channel"] = Parameter(WHOLE_NUMBER)
         for name, value in values.items():
-            if function.script and name in names_that_are_taken():
+            if function.script and name in GIVEN_ARGUMENTS:
                 self._add(value.line, f"{name!r} cannot be set here: it is given by external_modules itself")
             elif name in known:
                 problem = known[name].accepted.problem_of(value.plain())

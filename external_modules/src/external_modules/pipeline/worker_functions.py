@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from external_modules.errors import InvalidModuleError
+from external_modules.module_folder import USUAL_WORKER
 from external_modules.pipeline.parameters import Parameter, accepted_by
-from external_modules.plane_segmentation import USUAL_WORKER
+from external_modules.plane_segmentation import GIVEN_ARGUMENTS
 
 USUAL_FUNCTION = "segment"
-
-_GIVEN = ("input_image", "progress")  # by the host, not by a pipeline
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,6 @@ def _function(name: str, tree: ast.Module, script: str) -> Function:
     parameters = {
         argument.arg: Parameter(accepted_by(argument.annotation), is_required)
         for argument, is_required in zip([*positional, *arguments.kwonlyargs], required, strict=True)
-        if argument.arg not in _GIVEN
+        if argument.arg not in GIVEN_ARGUMENTS
     }
     return Function(parameters, script, takes_more=arguments.kwarg is not None)

@@ -20,9 +20,10 @@ def main() -> None:
     """Run a worker script as the arguments say."""
     parser = argparse.ArgumentParser(description="Run a worker script on a kept call, or as the worker of a host.")
     parser.add_argument("script", type=Path, help="the worker script")
-    parser.add_argument("folder", type=Path, help="the folder of the call; a server's folder for its arrays")
-    parser.add_argument("--host", choices=("server", "one-shot"), help="who started it; nobody: a call by hand")
+    parser.add_argument("folder", type=Path, help="the folder of a kept call; for a host: of arrays")
+    parser.add_argument("--host", action="store_true", help="a host started it, over pipes (default: a call by hand)")
     parser.add_argument("--memory", type=int, nargs=2, metavar=("IN", "OUT"), help="descriptors of shared memory")
+    parser.add_argument("--keep-files", action="store_true", help="leave the files of arrays where they are")
     parser.add_argument("--remove-folder", action="store_true", help="remove the folder with the worker's end (POSIX)")
     options = parser.parse_args()
     _make_package_importable()

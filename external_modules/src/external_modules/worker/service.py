@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 LEAVE_WITHIN_S = 3.0
 
-_ONE_SHOT = 1  # the number of its only call
-
 Compute = Callable[[dict[str, Any], Callable[[float, str], None], threading.Event], Any]
 
 _services: list[Service] = []
@@ -75,7 +73,7 @@ class Service:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._folder: Path = options.folder
-        self._one_shot = options.host == "one-shot"
+        self._keep_files: bool = options.keep_files
         self._memory: list[int] | None = options.memory
         self._host_pipe, self._writer = _take_pipes()
         end_with_this_process()
@@ -101,9 +99,6 @@ class Service:
         """
         threading.Thread(target=self._read, name="host", daemon=True).start()
         self._writer.send({"ready": _describe()})
-        if self._one_shot:
-            self._calls.put({"call": _ONE_SHOT})
-            self._calls.put(None)
         exchange = self._exchange()
         while (message := self._calls.get()) is not None:
             with contextlib.suppress(BrokenPipeError):  # the host is gone; the reading thread knows
@@ -119,10 +114,8 @@ class Service:
     def _exchange(self) -> ArrayExchange:
         from external_modules.calls.shared_arrays import ArrayExchange, SharedBlock
 
-        if self._one_shot:
-            return ArrayExchange(None, None, self._folder, "result", keep_files=True)
         if self._memory is None:
-            return ArrayExchange(None, None, self._folder, "result")
+            return ArrayExchange(None, None, self._folder, "result", keep_files=self._keep_files)
         incoming, outgoing = (SharedBlock(descriptor) for descriptor in self._memory)
         return ArrayExchange(outgoing, incoming, self._folder, "result")
 
@@ -135,11 +128,7 @@ class Service:
         def report(fraction: float, text: str) -> None:
             self._send_progress(number, fraction, text)
 
-        if self._one_shot:
-            whole = answer_folder(self._folder, number, exchange, compute, cancelled, report, self._stop)
-            answer = {key: value for key, value in whole.items() if key not in ("value", "arrays")}
-        else:
-            answer = answer_call(number, message, exchange, compute, cancelled, report, self._stop)
+        answer = answer_call(number, message, exchange, compute, cancelled, report, self._stop)
         if "error" in answer:
             _mark_output()
         return answer
@@ -149,8 +138,6 @@ class Service:
 
     def _read(self) -> None:
         """Take what the host sends; when it leaves, see that this process ends."""
-        if self._one_shot:
-            self._number = _ONE_SHOT
         with contextlib.suppress(OSError, ValueError):
             for message in read_messages(self._host_pipe):
                 if "call" in message:
@@ -180,7 +167,9 @@ class HandService(Service):
         def report(fraction: float, text: str) -> None:
             print(f"{fraction:4.0%} {text}", file=sys.stderr)
 
-        answer = answer_folder(self._folder, _ONE_SHOT, exchange, compute, cancelled, report, threading.Event())
+        request = json.loads((self._folder / REQUEST_FILE).read_text(encoding="utf-8"))
+        answer = answer_call(request["call"], request, exchange, compute, cancelled, report, threading.Event())
+        (self._folder / RESULT_FILE).write_text(json.dumps(answer, indent=1), encoding="utf-8")
         if "error" in answer:
             sys.exit(answer["traceback"] or answer["message"])
         print(f"{answer['seconds']:.3f} s; the result is in {self._folder / RESULT_FILE}")
@@ -216,24 +205,6 @@ def answer_call(
         message = "".join(traceback.format_exception_only(type(error), error)).strip()
         text = "".join(traceback.format_exception(type(error), error, _own_part(error)))
         return {"error": number, "kind": RAISED, "message": message, "traceback": text}
-
-
-def answer_folder(
-    folder: Path,
-    number: int,
-    exchange: ArrayExchange,
-    compute: Compute,
-    cancelled: type[BaseException],
-    report: Callable[[float, str], None],
-    stop: threading.Event,
-) -> Message:
-    """Compute the call that a folder holds, and write the answer there; the file appears whole or not at all."""
-    request = json.loads((folder / REQUEST_FILE).read_text(encoding="utf-8"))
-    answer = answer_call(number, request, exchange, compute, cancelled, report, stop)
-    partial = folder / f"{RESULT_FILE}.partial"
-    partial.write_text(json.dumps(answer, indent=1), encoding="utf-8")
-    os.replace(partial, folder / RESULT_FILE)
-    return answer
 
 
 def _own_part(error: BaseException) -> Any:

@@ -82,16 +82,13 @@ def serve(process: Callable[..., Any]) -> None:
         raise SystemExit(
             "Start this script through worker/launcher.py of external_modules, or call it from a host"
         ) from None
-    takes_progress = _takes_progress(process)
+    takes_progress = "progress" in inspect.signature(process).parameters
 
     def compute(arguments: dict[str, Any], report: Callable[[float, str], None], stop: threading.Event) -> Any:
         if takes_progress:
+            if "progress" in arguments:
+                raise TypeError("the argument 'progress' is not the host's to give: the function gets a Progress")
             arguments["progress"] = Progress(report, stop)
         return process(**arguments)
 
     connected_service().serve(compute, Cancelled)
-
-
-def _takes_progress(process: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(process).parameters.values()
-    return any(parameter.name == "progress" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
