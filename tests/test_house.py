@@ -75,6 +75,10 @@ for module in pkgutil.walk_packages({package}.__path__, "{package}."):
         importlib.import_module(module.name)
 """
     subprocess.run([python, "-I", "-c", walk], cwd=tmp_path, check=True)
+    if package == "external_modules":
+        command = [python.with_name("external-modules"), "list", "--json"]
+        listed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert "threshold_module" in listed.stdout, "an installed package finds the module that came with it"
     command = [python, "-m", "pytest", "--quiet", "--collect-only", "--rootdir", ROOT / package, "-c", "/dev/null"]
     listed = subprocess.run(
         [*command, "-p", "no:cacheprovider", ROOT / package / "tests"],

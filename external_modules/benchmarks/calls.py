@@ -1,11 +1,13 @@
-"""What a call costs beyond the worker's own computing, for each way of calling, beside appose on the same work.
+"""What a call of a module costs beyond the worker's own computing, in each way of calling, and with appose.
 
-The work is one comparison of a 16-bit image, so that nearly all that is measured is the way there and back. Each figure
-is the median of calls in a row.
+The image is 16-bit with a spot here and there; three works are done on it: one comparison, so that nearly all that is
+measured is the way there and back; threshold_module; and condensatenet_module with the small network that it ships.
+Each figure is the median of calls in a row. Make no other use of the machine meanwhile.
 
-    PYTHONPATH=external_modules/src python external_modules/benchmarks/calls.py [--appose-python ENVIRONMENT/bin/python]
+    PYTHONPATH=external_modules/src python external_modules/benchmarks/calls.py --home FOLDER
 
-appose runs in an environment of its own, which must hold appose and numpy; without it, its rows are left out.
+The modules' environments are made in FOLDER, which takes some minutes the first time, and are that of appose's workers
+too: appose gets into them as a folder on their path.
 """
 
 from __future__ import annotations
@@ -16,206 +18,147 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+import external_modules
 from external_modules.child_environment import scrubbed_environment
-from external_modules.environments.store import Environment
-from external_modules.external_module import ExternalModule, Mode
+from external_modules.environments.store import Environment, EnvironmentStore
+from external_modules.environments.uv_program import find_uv
+from external_modules.external_module import ExternalModule
 from external_modules.module_folder import ModuleFolder
+from external_modules.validation import make_test_image
 
-Row = tuple[str, float, float]  # what, seconds of the whole call, seconds that the worker computed
-
-WORKER = """
-import time
-import numpy as np
-from module_worker import serve
-
-def compare(image):
-    begin = time.perf_counter()
-    labels = (image > 30000).astype(np.int32)
-    return {"labels": labels, "seconds": time.perf_counter() - begin}
-
-if __name__ == "__main__":
-    serve(compare)
-"""
-
-APPOSE = """
-import json, statistics, sys, time
-import numpy as np
-import appose
-
-WORK = '''
-import time
-begin = time.perf_counter()
-labels = (image.ndarray() > 30000).astype("int32")
-seconds = time.perf_counter() - begin
-'''
-INTO = WORK + '''
-result.ndarray()[...] = labels
-task.outputs["seconds"] = seconds
-'''
-FRESH = WORK + '''
-import appose
-result = appose.NDArray("int32", list(labels.shape))
-result.shm.unlink_on_dispose(False)
-result.ndarray()[...] = labels
-task.outputs["seconds"] = seconds
-task.outputs["labels"] = result
-'''
-
-def open_service():
-    service = appose.custom().wrap(sys.argv[3]).python()
-    service.init("import numpy")
-    return service
-
-def call_reused(service, arrays, image):
-    arrays[0].ndarray()[...] = image
-    task = service.task(INTO, {"image": arrays[0], "result": arrays[1]}).wait_for()
-    return arrays[1].ndarray().copy(), task.outputs["seconds"]
-
-def call_fresh(service, image):
-    with appose.NDArray(str(image.dtype), list(image.shape)) as given:
-        given.ndarray()[...] = image
-        task = service.task(FRESH, {"image": given}).wait_for()
-        result = task.outputs["labels"]
-        labels = result.ndarray().copy()
-        result.shm.unlink_on_dispose(True)
-        result.shm.dispose()
-    return labels, task.outputs["seconds"]
-
-def measure(function, rounds):
-    times = []
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        labels, own = function()
-        times.append((time.perf_counter() - begin, own))
-        assert labels.dtype == np.int32 and (labels == (image > 30000)).all()
-    return times
-
-def call_anew():
-    with open_service() as service:
-        return call_fresh(service, image)
-
-side, rounds = int(sys.argv[1]), int(sys.argv[2])
-image = np.random.default_rng(0).integers(0, 65535, (side, side), dtype=np.uint16)
-found = {"appose, a service for each call": measure(call_anew, max(3, rounds // 10))}
-with open_service() as service:
-    found["appose, arrays made for each call"] = measure(lambda: call_fresh(service, image), rounds)
-    with appose.NDArray("uint16", [side, side]) as given, appose.NDArray("int32", [side, side]) as result:
-        found["appose, arrays reused"] = measure(lambda: call_reused(service, (given, result), image), rounds)
-print(json.dumps({name: [statistics.median(column) for column in zip(*times)] for name, times in found.items()}))
-"""
+HERE = Path(__file__).resolve().parent
+MODULES = HERE.parent / "modules"
+WORK_SCRIPT = HERE / "timed_work.py"
+APPOSE = "appose==0.12.0"
 
 
-class _ThisInterpreter:
-    def ensure(self, folder: ModuleFolder, report: Callable[[float | None, str], object] | None = None) -> Environment:
-        return Environment(Path(sys.prefix), Path(sys.executable))
+class Work(NamedTuple):
+    """What is computed: in the environment of which module, with which argument of timed_work.py, how often."""
+
+    name: str
+    module: Path
+    argument: str
+    rounds: int
+    few: int
+
+
+WORKS = [
+    Work("one comparison", MODULES / "threshold_module", "", 50, 5),
+    Work("threshold_module", MODULES / "threshold_module", str(MODULES / "threshold_module"), 20, 5),
+    Work("condensatenet_module", MODULES / "condensatenet_module", str(MODULES / "condensatenet_module"), 5, 3),
+]
+
+
+class Row(NamedTuple):
+    """Medians in seconds: of the whole call, and of what the worker computed by itself."""
+
+    way: str
+    whole: float
+    computing: float
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure what calls cost.")
-    parser.add_argument("--side", type=int, default=2048, help="of the square image")
-    parser.add_argument("--rounds", type=int, default=50, help="calls of a server; a tenth of it where a worker starts")
-    parser.add_argument("--appose-python", type=Path, help="interpreter of an environment with appose and numpy")
+    parser.add_argument("--home", type=Path, required=True, metavar="FOLDER", help="for the environments")
+    parser.add_argument("--tiles", type=int, default=4, help="side of the image in units of 512 pixels (default: 4)")
+    parser.add_argument("--work", choices=[work.name for work in WORKS], action="append", help="only this one")
     options = parser.parse_args()
-    image = np.random.default_rng(0).integers(0, 65535, (options.side, options.side), dtype=np.uint16)
-    with tempfile.TemporaryDirectory() as folder:
-        rows = measure_calls(Path(folder), image, options.rounds)
-    if options.appose_python:
-        rows += measure_appose(options.appose_python, options.side, options.rounds)
-    print(f"{options.side} x {options.side} uint16 there, int32 back; medians in ms")
-    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}\n")
-    print(f"{'':36}{'whole call':>12}{'computing':>12}{'overhead':>12}")
-    for what, whole, own in rows:
-        print(f"{what:36}{whole * 1e3:12.1f}{own * 1e3:12.1f}{(whole - own) * 1e3:12.1f}")
+    image = np.tile(make_test_image(), (options.tiles, options.tiles))
+    store = EnvironmentStore(options.home)
+    print(f"{image.shape[0]} x {image.shape[1]} uint16 there, int32 back; medians in ms")
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}")
+    print(f"\n{'':36}{'whole call':>12}{'computing':>12}{'overhead':>12}")
+    for work in WORKS:
+        if options.work and work.name not in options.work:
+            continue
+        begin = time.perf_counter()
+        environment = store.ensure(ModuleFolder(work.module))
+        made = time.perf_counter() - begin
+        print(f"{work.name}" + (f" (environment made in {made:.1f} s)" if made > 1 else ""), flush=True)
+        rows, checksum = measure_calls(work, options.home, image)
+        for row in [*rows, *measure_appose(work, store, environment, image, checksum)]:
+            times = (row.whole, row.computing, row.whole - row.computing)
+            print(f"  {row.way:34}" + "".join(f"{seconds * 1e3:12.1f}" for seconds in times), flush=True)
 
 
-def measure_calls(folder: Path, image: NDArray[np.uint16], rounds: int) -> list[Row]:
-    """Return the rows of this package."""
-    module_folder = _make_module(folder / "module")
+def measure_calls(work: Work, home: Path, image: NDArray[np.uint16]) -> tuple[list[Row], int]:
+    """Return the rows of this package, and a checksum of the labels."""
 
-    def open_module(shared_memory: bool = True) -> ExternalModule:
-        return ExternalModule(
-            module_folder, folder / "home", environments=_ThisInterpreter(), shared_memory=shared_memory
-        )
+    def call(module: ExternalModule, **options: Any) -> tuple[NDArray[np.int32], float]:
+        answer = module.call(WORK_SCRIPT, image=image, work=work.argument, **options)
+        return answer["labels"], answer["seconds"]
 
     started: list[ExternalModule] = []
 
-    def first() -> tuple[NDArray[np.int32], float]:
-        started.append(open_module())
-        return _call(started[-1], image)
+    def call_first() -> tuple[NDArray[np.int32], float]:
+        for module in started:
+            module.close()
+        started[:] = [ExternalModule(work.module, home)]
+        return call(started[0])
 
-    few = max(3, rounds // 10)
-    with open_module() as module, open_module(shared_memory=False) as with_files:
-        first_call = _measure("server, first call (starts it)", first, image, few)
-        for each in started:
-            each.close()
-        return [
-            first_call,
-            _measure("one-shot", lambda: _call(module, image, mode="one-shot"), image, few),
-            _measure("server, shared memory", lambda: _call(module, image), image, rounds),
-            _measure("server, .npy files", lambda: _call(with_files, image), image, rounds),
+    first = _measure("server, first call (starts it)", call_first, work.few)
+    with started[0] as module, ExternalModule(work.module, home, shared_memory=False) as with_files:
+        rows = [
+            first,
+            _measure("one-shot", lambda: call(module, mode="one-shot"), work.few),
+            _measure("server", lambda: call(module), work.rounds),
         ]
+        if not work.argument:
+            call(with_files)
+            rows.append(_measure("server, .npy files", lambda: call(with_files), work.rounds))
+        return rows, zlib.crc32(call(module)[0])
 
 
-def measure_appose(python: Path, side: int, rounds: int) -> list[Row]:
-    """Return the rows of appose, measured by itself in its own environment."""
-    done = subprocess.run(
-        [str(python), "-I", "-c", APPOSE, str(side), str(rounds), str(python.parent.parent)],
-        stdout=subprocess.PIPE,
-        env=scrubbed_environment(),
-        check=True,
-    )
+def measure_appose(
+    work: Work, store: EnvironmentStore, environment: Environment, image: NDArray[np.uint16], checksum: int
+) -> list[Row]:
+    """Return the rows of appose, measured by itself in the module's environment."""
+    _put_appose_into(environment, store.home)
+    importable = Path(external_modules.__file__).parent / "worker" / "importable"
+    folders = json.dumps([str(HERE), str(importable)])
+    with tempfile.TemporaryDirectory() as temporary:
+        np.save(Path(temporary) / "image.npy", image)
+        command = [environment.python, "-I", HERE / "appose_calls.py", environment.path, folders]
+        command += [Path(temporary) / "image.npy", work.argument, str(work.rounds), str(work.few)]
+        done = subprocess.run(command, capture_output=True, env=scrubbed_environment(), check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr.decode(errors="replace"))
     found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
-    return [(what, whole, own) for what, (whole, own) in found.items()]
+    assert found.pop("checksum") == checksum, "appose's worker found something else"
+    return [Row(way, *times) for way, times in found.items()]
 
 
-def _call(module: ExternalModule, image: NDArray[np.uint16], mode: Mode = "server") -> tuple[NDArray[np.int32], float]:
-    answer = module.call("worker.py", mode=mode, image=image)
-    return answer["labels"], answer["seconds"]
+def _put_appose_into(environment: Environment, home: Path) -> None:
+    folder = home / "appose"
+    if not folder.is_dir():
+        command: list[str | os.PathLike[str]] = ["pip", "install", "--python", environment.python, "--no-deps"]
+        installed = find_uv(home).run([*command, "--target", folder, APPOSE], lambda line: None)
+        if installed.code:
+            raise SystemExit(installed.tail())
+    (packages,) = environment.path.glob("lib/python*/site-packages")
+    (packages / "appose.pth").write_text(f"{folder}\n")
 
 
-def _measure(
-    what: str,
-    call: Callable[[], tuple[NDArray[np.int32], float]],
-    image: NDArray[np.uint16],
-    rounds: int,
-) -> Row:
+def _measure(way: str, call: Callable[[], tuple[NDArray[np.int32], float]], rounds: int) -> Row:
     whole, computing = [], []
     for _ in range(rounds):
         begin = time.perf_counter()
         labels, own = call()
         whole.append(time.perf_counter() - begin)
         computing.append(own)
-        assert labels.dtype == np.int32 and (labels == (image > 30000)).all()
-    return what, statistics.median(whole), statistics.median(computing)
-
-
-def _make_module(folder: Path) -> Path:
-    folder.mkdir()
-    (folder / "worker.py").write_text(WORKER)
-    (folder / "pyproject.toml").write_text("[project]\nname = 'compare'\nversion = '1'\n")
-    (folder / "requirements.txt").write_text("")
-    description = {
-        "name": "compare",
-        "version": "1",
-        "title": "Compare",
-        "segments": "nothing",
-        "licence": "MIT",
-        "import_probe": ["numpy"],
-        "python": ">=3.10",
-        "torch": None,
-    }
-    (folder / "module.json").write_text(json.dumps(description))
-    return folder
+    assert labels.dtype == np.int32 and labels.any()
+    return Row(way, statistics.median(whole), statistics.median(computing))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ PATH_VARIABLE = "EXTERNAL_MODULES_PATH"
 
 
 def module_places() -> list[Path]:
-    """Return the folders that may hold modules: `modules` below the folder that $EXTERNAL_MODULES_PATH names, and
-    `modules` of the tree that this package lies in. They need not be there.
+    """Return the folders that may hold modules: `modules` below the folder that $EXTERNAL_MODULES_PATH names, `modules`
+    of the tree that this package lies in, and those that came with an installed package. They need not be there.
     """
     named = os.environ.get(PATH_VARIABLE)
-    roots = ([Path(os.path.abspath(named))] if named else []) + [Path(__file__).resolve().parents[2]]
+    package = Path(__file__).resolve().parent
+    roots = ([Path(os.path.abspath(named))] if named else []) + [package.parents[1], package]
     return list(dict.fromkeys(root / "modules" for root in roots))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from external_modules.errors import ExternalModuleError
 from external_modules.module_folder import DESCRIPTION_FILE, ModuleFolder
+from external_modules.module_places import module_places
 
 _PATTERN = "threshold_module"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,56}")
@@ -86,14 +87,14 @@ def write_new_module(text: str, folder: Path) -> Path:
 
 
 def _pattern_folder() -> Path:
-    """Return the threshold module: that of the tree, or the copy that an installed package has."""
-    package = Path(__file__).resolve().parent
-    for path in (package.parents[1] / "modules" / _PATTERN, package / "modules" / _PATTERN):
+    """Return the threshold module."""
+    places = [folder / _PATTERN for folder in module_places()]
+    for path in places:
         if (path / DESCRIPTION_FILE).is_file():
             return path
     raise ExternalModuleError(
-        f"The pattern of new modules, modules/{_PATTERN}, is missing beside this package ({package}). Copy the whole "
-        "folder external_modules again."
+        f"The pattern of new modules is missing; it should be {' or '.join(map(str, places))}. Copy the whole folder "
+        "external_modules again."
     )
 
 
