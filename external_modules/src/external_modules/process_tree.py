@@ -1,7 +1,7 @@
-"""Workers as trees of processes: started apart from the host, and ended with everything that they started.
+"""Programs as trees of processes: started apart from the host, and ended with everything that they started.
 
-On POSIX a worker leads a session of its own. Its processes are found by that session, by descent, and on Linux by a
-variable that they all inherit, so that one is found even after its parents are gone. On Windows a Job Object holds
+On POSIX the first process leads a session of its own. The others are found by that session, by descent, and on Linux by
+a variable that they all inherit, so that one is found even after its parents are gone. On Windows a Job Object holds
 the tree: the system ends it when its handle is closed, however the host dies (by construction: not run there).
 
 The worker's guardian imports this module, in the module's environment: standard library and Python 3.9 only.
@@ -27,6 +27,44 @@ else:
 
 _SWEEPS = 100
 _SWEEP_S = 0.02
+_LAST_WAIT_S = 10.0
+_KILLED = -9 if sys.platform != "win32" else 1
+
+
+class _FirstProcess(subprocess.Popen[bytes]):
+    """The first process of a tree. It keeps its number until `reap`, also after its end (POSIX).
+
+    Whoever waits for a process in the usual way gives its number back: another process may get it, and a session of
+    that number would be somebody else's.
+    """
+
+    if sys.platform != "win32" and hasattr(os, "waitid"):  # macOS has it since Python 3.13
+
+        def poll(self) -> int | None:
+            """Return the exit code, or None while it runs."""
+            if self.returncode is None:
+                with contextlib.suppress(ChildProcessError):  # the host lets the system wait for its children
+                    ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                    if ended is None:
+                        return None
+                    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+            return super().poll()
+
+        def wait(self, timeout: float | None = None) -> int:
+            """Wait for its end and return the exit code."""
+            end = None if timeout is None else time.monotonic() + timeout
+            pause = 0.0005
+            while (code := self.poll()) is None:
+                left = pause if end is None else end - time.monotonic()
+                if timeout is not None and left <= 0:
+                    raise subprocess.TimeoutExpired(self.args, timeout)
+                time.sleep(min(pause, left))
+                pause = min(2 * pause, 0.05)
+            return code
+
+    def reap(self, timeout: float) -> int:
+        """Wait for its end, give its number back, and return the exit code."""
+        return super().wait(timeout)
 
 
 class ProcessTree:
@@ -37,6 +75,8 @@ class ProcessTree:
         environment: all variables that it gets, beside the mark of this tree.
         folder: its working folder.
         descriptors: open files that it inherits (POSIX).
+        stdin: as for `subprocess.Popen`.
+        stderr: as for `subprocess.Popen`.
 
     Raises:
         OSError: the program cannot be started.
@@ -49,16 +89,18 @@ class ProcessTree:
         environment: Mapping[str, str],
         folder: Path,
         descriptors: Sequence[int] = (),
+        stdin: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
     ) -> None:
         self._mark = os.urandom(16).hex()
-        variables = {**environment, MARK_VARIABLE: self._mark}
-        self.process: subprocess.Popen[bytes] = subprocess.Popen(
+        self._code: int | None = None
+        self.process = _FirstProcess(
             arguments,
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             bufsize=0,
-            env=variables,
+            env={**environment, MARK_VARIABLE: self._mark},
             cwd=folder,
             start_new_session=sys.platform != "win32",
             pass_fds=tuple(descriptors),
@@ -66,26 +108,35 @@ class ProcessTree:
         )
         if sys.platform == "win32":
             self._job = _make_job()
-            _put_into_job(self._job, int(self.process._handle))  # type: ignore[attr-defined]
+            if not _put_into_job(self._job, int(self.process._handle)):  # type: ignore[attr-defined]
+                _close_job(self._job)
+                self._job = None
 
     def end(self) -> int:
         """End every process of the tree at once, and return the exit code of the first as `Popen.returncode` has it."""
-        if sys.platform == "win32":
-            _close_job(self._job)
-            self._job = None
-            self.process.kill()
-        else:
-            end_processes(self.process.pid, self._mark)
-            with contextlib.suppress(OSError):
+        if self._code is None:
+            if sys.platform == "win32":
+                if self._job:
+                    _close_job(self._job)
+                else:
+                    _end_descendants(self.process.pid)
+            else:
+                end_processes(self.process.pid, self._mark)
+            with contextlib.suppress(OSError):  # Windows refuses to end what is just ending
                 self.process.kill()
-        return self.process.wait()
+            try:
+                self._code = self.process.reap(_LAST_WAIT_S)
+            except subprocess.TimeoutExpired:  # killed, but a driver or a network drive holds it for now
+                self._code = _KILLED
+        return self._code
 
 
 def end_processes(root: int, mark: str, *, spared: Iterable[int] = ()) -> None:
     """Kill a process and all that it started (POSIX), also what starts while this happens.
 
     Args:
-        root: the process; it may have ended already, shortly ago.
+        root: the process; a child or the parent of this one, or one that ended a moment ago: much later a session of
+            that number may be another's.
         mark: the value of the variable that its processes inherited.
         spared: processes that live on, such as the one that calls this.
     """
@@ -137,7 +188,9 @@ def end_with_this_process() -> None:
 def _find_processes(root: int, mark: str) -> set[int]:
     """Return the living processes of a tree."""
     table = _linux_table(mark) if sys.platform == "linux" else _posix_table()
-    found = {pid for pid, (parent, group, marked) in table.items() if marked or root in (pid, group)}
+    found = {pid for pid, (_, _, marked) in table.items() if marked}
+    if root not in table or root in found or table[root][0] == os.getpid() or root == os.getppid():
+        found |= {pid for pid, (_, group, _) in table.items() if root in (pid, group)}  # else the number is another's
     while more := {pid for pid, (parent, _, _) in table.items() if parent in found and pid not in found}:
         found |= more
     return found
@@ -221,11 +274,26 @@ if sys.platform == "win32":
             return None
         return job
 
-    def _put_into_job(job: int | None, process: int) -> None:
-        if job:
-            kernel = ctypes.WinDLL("kernel32")
-            kernel.AssignProcessToJobObject.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
-            kernel.AssignProcessToJobObject(job, process)
+    def _put_into_job(job: int | None, process: int) -> bool:
+        """Return whether it is in the job: it may have ended already, or be held by a job that allows no other."""
+        if not job:
+            return False
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.AssignProcessToJobObject.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+        return bool(kernel.AssignProcessToJobObject(job, process))
+
+    def _end_descendants(process: int) -> None:
+        """End a process and those whose parents still run; its number is kept by the handle that Popen has."""
+        program = os.path.join(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32", "taskkill.exe")
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                [program, "/T", "/F", "/PID", str(process)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_LAST_WAIT_S,
+                check=False,
+                creationflags=NO_WINDOW,
+            )
 
     def _close_job(job: int | None) -> None:
         if job:

@@ -6,13 +6,13 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
 from external_modules.child_environment import scrubbed_environment
+from external_modules.environments.running_program import run_program
 from external_modules.errors import ModuleEnvironmentError
 
 PYTHON_VARIABLE = "EXTERNAL_MODULES_PYTHON"
@@ -78,27 +78,18 @@ def describe(path: Path) -> Interpreter:
         ModuleEnvironmentError: it cannot be started, or is no Python.
     """
     try:
-        answer = subprocess.run(
-            [os.fspath(path), "-I", "-c", _DESCRIBE],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=scrubbed_environment(),
-            timeout=_TIMEOUT_S,
-            check=True,
+        answer = run_program(
+            [path, "-I", "-c", _DESCRIBE], environment=scrubbed_environment(), folder=path.parent, timeout=_TIMEOUT_S
         )
-        version, implementation, abi = json.loads(answer.stdout)
+        if answer.code != 0:
+            raise ValueError(answer.tail(1) or f"exit code {answer.code}")
+        version, implementation, abi = json.loads(answer.tail(1))
         return Interpreter(path, tuple(version), implementation, abi)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise ModuleEnvironmentError(f"The Python {path} cannot be used: {_reason(error)}.") from error
+    except (OSError, ValueError) as error:
+        raise ModuleEnvironmentError(f"The Python {path} cannot be used: {error}.") from error
 
 
 def named_python() -> Path | None:
     """Return the program that $EXTERNAL_MODULES_PYTHON names, if it names one."""
     name = os.environ.get(PYTHON_VARIABLE)
     return Path(os.path.abspath(name)) if name else None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, subprocess.CalledProcessError) and error.stderr:
-        return str(error.stderr.decode(errors="replace").strip().splitlines()[-1])
-    return str(error)

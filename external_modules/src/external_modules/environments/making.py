@@ -118,6 +118,7 @@ class EnvironmentMaking:
             environment=scrubbed_environment(),
             folder=self._path,
             on_tick=lambda line: self._report(None, self._text),
+            lock=self._lock,
             timeout=_PROBE_TIMEOUT_S,
         )
         if finished.code != 0:

@@ -1,4 +1,4 @@
-"""Runs a program that takes long: without a shell, with its lines passed on, and ended when the caller gives up."""
+"""Runs a program to its end: without a shell, with its lines passed on, and ended with all below it on giving up."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from external_modules.environments.file_lock import HeldLock
+from external_modules.process_tree import ProcessTree
 
 _TICK_S = 0.5
 _LAST_OUTPUT_S = 2.0
@@ -37,74 +42,60 @@ def run_program(
     *,
     environment: Mapping[str, str],
     folder: Path,
-    on_tick: Callable[[str | None], object],
-    keep_open: Sequence[int] = (),
+    on_tick: Callable[[str | None], object] = lambda line: None,
+    lock: HeldLock | None = None,
     timeout: float | None = None,
 ) -> Finished:
-    """Run a program to its end.
+    """Run a program to its end, and then end whatever it started and left running.
 
     Args:
         command: the program and its arguments.
         environment: all its variables.
         folder: its working folder.
         on_tick: gets each line when it is printed, and None about twice a second. What it raises ends the program.
-        keep_open: descriptors that the program inherits (POSIX), such as that of a lock: if this process is killed,
-            the program runs on, and the lock must hold as long.
-        timeout: seconds after which it is killed; its exit code then tells of that.
+        lock: stays locked as long as the program or one that it started runs, even if this process is killed (POSIX; on
+            Windows the system ends them with this process).
+        timeout: seconds after which it is ended; its exit code and its output then tell of that.
 
     Raises:
         OSError: it cannot be started.
     """
-    process = subprocess.Popen(
+    end = None if timeout is None else time.monotonic() + timeout
+    tree = ProcessTree(
         [os.fspath(part) for part in command],
+        environment=environment,
+        folder=folder,
+        descriptors=[lock.descriptor] if lock and sys.platform != "win32" else [],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=dict(environment),
-        cwd=folder,
-        pass_fds=keep_open if os.name == "posix" else (),
-        creationflags=_creation_flags(),
     )
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    reader = threading.Thread(target=_read_lines, args=(process, lines), daemon=True)
+    reader = threading.Thread(target=_read_lines, args=(tree.process, lines), daemon=True)
     output: list[str] = []
-    killer = threading.Timer(timeout, process.kill) if timeout is not None else None
     try:
         reader.start()
-        if killer:
-            killer.daemon = True
-            killer.start()
-        while process.poll() is None:
-            try:
+        while (code := tree.process.poll()) is None and (end is None or time.monotonic() < end):
+            line = None
+            with suppress(queue.Empty, subprocess.TimeoutExpired):
                 line = lines.get(timeout=_TICK_S)
-            except queue.Empty:
-                line = None
-            else:
-                if line is None:  # it has closed its output
-                    process.wait()
-                    break
-                output.append(line)
+                if line is None:  # it has closed its output, and ends soon or goes on in silence
+                    tree.process.wait(_TICK_S)
+                else:
+                    output.append(line)
             on_tick(line.strip() if line else None)
     finally:
-        if killer:
-            killer.cancel()
-        process.kill()
-        process.wait()
-        reader.join(_LAST_OUTPUT_S)  # a process that it left behind may hold the pipe
+        ended = tree.end()
+        reader.join(_LAST_OUTPUT_S)
     while not lines.empty():
         output.append(lines.get() or "")
-    return Finished(process.returncode, "".join(output))
-
-
-def _creation_flags() -> int:
-    if sys.platform == "win32":
-        return subprocess.CREATE_NO_WINDOW
-    return 0
+    if code is None:
+        output.append(f"It was ended because it took longer than {timeout:g} s.\n")
+    return Finished(ended, "".join(output))
 
 
 def _read_lines(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[str | None]) -> None:
     assert process.stdout is not None
-    with process.stdout as stream:
+    with process.stdout as pipe, open(pipe.fileno(), "rb", closefd=False) as stream:
         for line in stream:
             lines.put(line.decode(errors="replace"))
     lines.put(None)

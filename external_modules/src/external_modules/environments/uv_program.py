@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shutil
-import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +15,7 @@ from pathlib import Path
 from external_modules.child_environment import scrubbed_environment
 from external_modules.environments.failures import program_failure, system_failure
 from external_modules.environments.file_lock import HeldLock, file_lock
+from external_modules.environments.folder_removal import remove_folder
 from external_modules.environments.interpreter import host_python
 from external_modules.environments.running_program import Finished, run_program
 from external_modules.environments.uv_settings import uv_environment
@@ -71,7 +70,7 @@ class UvProgram:
         Args:
             arguments: of the command.
             on_tick: gets each line that it prints, and None about twice a second. What it raises ends the program.
-            lock: stays locked as long as uv runs, even if this process is killed (POSIX).
+            lock: as `run_program`.
 
         Raises:
             OSError: it cannot be started.
@@ -81,7 +80,7 @@ class UvProgram:
             environment=self._environment,
             folder=self.home,  # has no project whose settings uv would take up
             on_tick=on_tick,
-            keep_open=[lock.descriptor] if lock else [],
+            lock=lock,
         )
 
 
@@ -147,20 +146,19 @@ def _install(home: Path, report: Report) -> UvProgram:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with file_lock(folder.parent / f"{version}.lock", lambda: report(None, text)) as lock:
             if _program_in(folder) is None:  # nobody did it while we waited
-                for rest in (folder, new):
-                    if rest.exists():
-                        shutil.rmtree(rest)
+                remove_folder(folder)
+                remove_folder(new)
                 report(0.0, text)
                 finished = run_program(
                     [python.path, *_INSTALL, "--requirement", _LOCK, "--target", new],
                     environment=_pip_environment(),
                     folder=home,
                     on_tick=lambda line: report(None, text),
-                    keep_open=[lock.descriptor],
+                    lock=lock,
                 )
                 installed = _program_in(new)
                 if finished.code != 0 or installed is None or _version_of(installed) is None:
-                    shutil.rmtree(new, ignore_errors=True)
+                    remove_folder(new)
                     raise program_failure(doing, finished, home)
                 os.replace(new, folder)
             program = _program_in(folder)
@@ -194,18 +192,13 @@ def _pinned_version() -> str:
 
 def _version_of(path: Path) -> tuple[int, ...] | None:
     try:
-        answer = subprocess.run(
-            [os.fspath(path), "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=scrubbed_environment(),
-            timeout=_TIMEOUT_S,
-            check=True,
+        answer = run_program(
+            [path, "--version"], environment=scrubbed_environment(), folder=path.parent, timeout=_TIMEOUT_S
         )
-    except (OSError, subprocess.SubprocessError):
+    except OSError:
         return None
-    match = re.match(r"uv (\d+(?:\.\d+)+)", answer.stdout.decode(errors="replace"))
-    return _numbers(match[1]) if match else None
+    match = re.search(r"^uv (\d+(?:\.\d+)+)", answer.output, re.MULTILINE)
+    return _numbers(match[1]) if match and answer.code == 0 else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from external_modules.child_environment import scrubbed_environment
 from external_modules.environments.interpreter import host_python
+from external_modules.environments.running_program import run_program
 
 # pip's option, uv's variable, what stands between several values in it, and another name that uv knows it by
 _SETTINGS = (
@@ -71,23 +71,22 @@ def _pip_settings() -> Mapping[str, str]:
     try:
         if python is None:
             raise FileNotFoundError("the host has no Python program")
-        answer = subprocess.run(
-            [os.fspath(python.path), "-I", "-m", "pip", "config", "list"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=scrubbed_environment(),
+        answer = run_program(
+            [python.path, "-I", "-m", "pip", "config", "list"],
+            environment=scrubbed_environment(),
+            folder=python.path.parent,
             timeout=_TIMEOUT_S,
-            check=True,
         )
-        lines = answer.stdout.decode(errors="replace").splitlines()
-        configured = dict(line.split("=", 1) for line in lines if "=" in line)
+        if answer.code != 0:
+            raise ValueError(answer.tail())
+        configured = dict(line.split("=", 1) for line in answer.output.splitlines() if "=" in line)
         found: dict[str, str] = {}
         for option, *_ in _SETTINGS:
             literals = [configured[f"{scope}.{option}"] for scope in _SCOPES if f"{scope}.{option}" in configured]
             if literals:
                 found[option] = str(ast.literal_eval(literals[0]))
         return found
-    except (OSError, subprocess.SubprocessError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError):
         # no pip, or none that answers: its variables can be read without it
         variables = {option: f"PIP_{option.upper().replace('-', '_')}" for option, *_ in _SETTINGS}
         return {option: os.environ[name] for option, name in variables.items() if os.environ.get(name)}
