@@ -7,12 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 import tiny_module_folders
-from tiny_module_folders import make_module, make_wheel, start_host
+from tiny_module_folders import SOURCES, make_module, make_wheel, start_host
 
 from external_modules.child_environment import scrubbed_environment
 from external_modules.environments.ready_record import python_of
@@ -36,6 +37,27 @@ def run(environment: Environment, code: str) -> str:
     return subprocess.run(
         command, capture_output=True, text=True, check=True, env=scrubbed_environment()
     ).stdout.strip()
+
+
+def wait_for_environment(host: subprocess.Popen[str]) -> Path:
+    """Return the path that a process of `start_host` tells."""
+    assert host.stdout
+    while not (line := host.stdout.readline()).startswith("ready "):
+        assert line
+    return Path(line.removeprefix("ready ").strip())
+
+
+def make_apart(store: EnvironmentStore, module: Path) -> Environment:
+    """Let another process make an environment, and end."""
+    with start_host(store.home, module) as host:
+        path = wait_for_environment(host)
+    return Environment(path, python_of(path))
+
+
+def change_record(path: Path, **fields: object) -> None:
+    """Change what an environment's ready.json says."""
+    ready = path / "ready.json"
+    ready.write_text(json.dumps({**json.loads(ready.read_text()), **fields}))
 
 
 def test_environment_is_made_and_the_host_stays_as_it_was(module: Path, store: EnvironmentStore) -> None:
@@ -115,10 +137,7 @@ def test_changed_lock_makes_another_environment_and_the_old_one_goes_when_nobody
     module: Path, store: EnvironmentStore, wheels: Path
 ) -> None:
     with start_host(store.home, module, stay=True) as user:
-        assert user.stdout is not None and user.stdin is not None
-        while not (line := user.stdout.readline()).startswith("ready"):
-            assert line
-        old = Path(line.removeprefix("ready ").strip())
+        old = wait_for_environment(user)
         newer = make_wheel(wheels, "tiny_one", "2.0", "VALUE = 'two'\n")
         make_module(module, newer)
         assert store.find(ModuleFolder(module)) is None
@@ -126,8 +145,8 @@ def test_changed_lock_makes_another_environment_and_the_old_one_goes_when_nobody
         assert new.path != old and run(new, "import tiny_one; print(tiny_one.VALUE)") == "two"
 
         assert store.prune() == [] and (old / "ready.json").is_file()  # in use
-        user.stdin.close()
-        assert user.wait() == 0
+        user.communicate()
+        assert user.returncode == 0
     assert store.prune() == [old] and not old.exists()
     assert [path.name for path in old.parent.iterdir() if path.name.startswith(old.name)] == []
     assert store.prune() == [] and store.find(ModuleFolder(module)) == new
@@ -135,22 +154,17 @@ def test_changed_lock_makes_another_environment_and_the_old_one_goes_when_nobody
 
 def test_mark_of_a_killed_process_counts_no_more(module: Path, store: EnvironmentStore, wheels: Path) -> None:
     with start_host(store.home, module, stay=True) as user:
-        assert user.stdout is not None
-        while not (line := user.stdout.readline()).startswith("ready"):
-            assert line
+        path = wait_for_environment(user)
         make_module(module, make_wheel(wheels, "tiny_one", "2.0", ""))
         assert store.prune() == []
         user.kill()
-    assert [str(path) for path in store.prune()] == [line.removeprefix("ready ").strip()]
+    assert store.prune() == [path]
 
 
 def test_prune_keeps_what_is_asked_for_and_removes_what_is_half_made(
     module: Path, store: EnvironmentStore, tmp_path: Path
 ) -> None:
-    with start_host(store.home, module) as making:  # whose mark ends with it
-        making.communicate()
-    environment = store.find(ModuleFolder(module))
-    assert environment
+    environment = make_apart(store, module)
     folder = ModuleFolder(shutil.move(module, tmp_path / "moved"))
     half = store.home / "environments" / "tiny_module-0123456789abcdef"
     half.mkdir()
@@ -161,9 +175,135 @@ def test_prune_keeps_what_is_asked_for_and_removes_what_is_half_made(
     assert (store.home / "environments" / "my notes").is_dir()
 
 
+def test_prune_keeps_what_a_module_out_of_reach_asks_for(store: EnvironmentStore, wheels: Path, tmp_path: Path) -> None:
+    drive = tmp_path / "drive"
+    module = make_module(drive / "modules" / "tiny", wheels / "tiny_one-1.0-py3-none-any.whl")
+    environment = make_apart(store, module)
+    away = drive.rename(tmp_path / "away")
+    assert store.prune() == []
+    (drive / "modules").mkdir(parents=True)  # where the drive is mounted
+    assert store.prune() == []
+    shutil.rmtree(drive)
+    away.rename(drive)
+    description = (module / "module.json").read_text()
+    (module / "module.json").write_text("{")  # being edited
+    assert store.prune() == []
+    (module / "module.json").write_text(description)
+    make_module(drive / "modules" / "other")
+    shutil.rmtree(module)
+    assert store.prune() == [environment.path]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_replaced"),
+    [
+        ({"uv": "0.9.8"}, True),
+        ({"python": [3, 8, 1], "abi": ".cpython-38.so"}, True),  # this Python, before it was updated
+        ({"made": 2e9}, False),  # newer
+        ({"made_with": "/other/python"}, False),
+        ({"torch_backend": "cu130"}, False),
+        ({"platform": "plan9-vax"}, False),
+    ],
+)
+def test_prune_removes_what_a_newer_environment_replaces(
+    module: Path, store: EnvironmentStore, changes: dict[str, object], is_replaced: bool
+) -> None:
+    environment = make_apart(store, module)
+    other = environment.path.with_name("tiny_module-0123456789abcdef")
+    shutil.copytree(environment.path, other, symlinks=True)
+    change_record(other, **{"made": 1e9, **changes})
+    found = store.find(ModuleFolder(module))
+    assert found
+    if "made" in changes:
+        assert found.path == other and store.prune() == [environment.path]
+    else:
+        assert found == environment and store.prune() == ([other] if is_replaced else [])
+
+
+def test_prune_keeps_what_rests_on_a_python_out_of_reach(module: Path, store: EnvironmentStore, tmp_path: Path) -> None:
+    environment = make_apart(store, module)
+    change_record(environment.path, base_folder=str(tmp_path / "drive" / "python"))
+    assert store.find(ModuleFolder(module)) is None and store.prune() == []
+    change_record(environment.path, base_folder=str(tmp_path), packages=["missing"])
+    assert store.prune() == [environment.path]
+
+
+def test_hosts_with_different_pythons_of_one_version_have_an_environment_each(
+    module: Path, store: EnvironmentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    for name in ("first", "second"):
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / name)], check=True)
+        monkeypatch.setenv("EXTERNAL_MODULES_PYTHON", str(python_of(tmp_path / name)))
+        made.append(store.ensure(ModuleFolder(module)))
+    assert made[0] != made[1]
+    for name, environment in zip(("first", "second"), made, strict=True):
+        monkeypatch.setenv("EXTERNAL_MODULES_PYTHON", str(python_of(tmp_path / name)))
+        assert store.find(ModuleFolder(module)) == environment
+    monkeypatch.delenv("EXTERNAL_MODULES_PYTHON")
+    assert store.find(ModuleFolder(module)) in made  # any will do
+
+
+def test_home_is_for_its_account_alone_unless_it_was_made_by_hand(module: Path, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir(mode=0o755)
+    for name in ("own", "shared"):
+        EnvironmentStore(tmp_path / name / "home" if name == "own" else tmp_path / name).ensure(ModuleFolder(module))
+    if sys.platform != "win32":
+        assert (tmp_path / "own" / "home").stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o755
+
+
+AS_ANOTHER_ACCOUNT = """
+import os, subprocess, sys
+from external_modules.environments.store import EnvironmentStore
+from external_modules.errors import ModuleEnvironmentError
+from external_modules.module_folder import ModuleFolder
+
+store, folder = EnvironmentStore(sys.argv[1]), ModuleFolder(sys.argv[2])
+other = ModuleFolder(sys.argv[3])
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+if not os.access(sys.executable, os.X_OK):
+    sys.exit(77)
+environment = store.ensure(folder)
+print(subprocess.run([environment.python, "-I", "-c", "import tiny_one; print(tiny_one.VALUE)"],
+    capture_output=True, text=True, check=True).stdout.strip())
+try:
+    store.ensure(other)
+except ModuleEnvironmentError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can become another account")
+def test_another_account_uses_what_it_may_not_write(module: Path) -> None:
+    with tempfile.TemporaryDirectory() as shared:  # other accounts have no access to the test's own folder
+        os.chmod(shared, 0o755)
+        home = Path(shared) / "home"
+        home.mkdir()
+        environment = make_apart(EnvironmentStore(home), module)
+        before = sorted(home.rglob("*"))
+        folder = shutil.copytree(module, Path(shared) / "module")
+        other = make_module(Path(shared) / "other", import_probe=["json"])
+        command = [sys.executable, "-c", AS_ANOTHER_ACCOUNT, str(home), str(folder), str(other)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SOURCES)}, cwd=shared
+        )
+        if done.returncode == 77:
+            pytest.skip("another account may not start this Python")
+        assert done.returncode == 0, done.stderr
+        value, problem = done.stdout.splitlines()
+        assert value == "one" and "See that you may write to" in problem and "EXTERNAL_MODULES_HOME" in problem
+        assert sorted(path for path in home.rglob("*") if "__pycache__" not in path.parts) == [
+            path for path in before if "__pycache__" not in path.parts
+        ]
+        assert environment.path.is_dir()
+
+
 @pytest.mark.parametrize("damage", ["python", "package", "ready", "cut ready", "folder"])
 def test_broken_environment_is_remade(module: Path, store: EnvironmentStore, damage: str) -> None:
-    environment = store.ensure(ModuleFolder(module))
+    environment = make_apart(store, module)
     packages = next(environment.path.rglob("tiny_one.py"))
     if damage == "python":
         environment.python.unlink()
@@ -183,6 +323,19 @@ def test_broken_environment_is_remade(module: Path, store: EnvironmentStore, dam
     assert run(environment, "import tiny_one; print(tiny_one.VALUE)") == "one"
 
 
+def test_broken_environment_that_is_in_use_stays_beside_the_new_one(module: Path, store: EnvironmentStore) -> None:
+    with start_host(store.home, module, stay=True) as user:
+        old = wait_for_environment(user)
+        next(old.rglob("tiny_one.py")).unlink()
+        new = store.ensure(ModuleFolder(module))
+        assert new.path == old.with_name(f"{old.name}-2") and python_of(old).exists()
+        assert store.ensure(ModuleFolder(module)) == new == store.find(ModuleFolder(module))
+        assert store.prune() == []
+        user.communicate()
+    assert store.prune() == [old]
+    assert {path.name for path in old.parent.iterdir()} == {new.path.name, f"{new.path.name}.in_use"}
+
+
 def test_probe_that_fails_gives_its_output(tmp_path: Path, wheels: Path, store: EnvironmentStore) -> None:
     broken = make_wheel(wheels, "tiny_two", "1.0", "raise OSError('libtiny.so.7: cannot open shared object')\n")
     module = make_module(tmp_path / "module", broken)
@@ -194,7 +347,7 @@ def test_probe_that_fails_gives_its_output(tmp_path: Path, wheels: Path, store: 
 
 
 def test_damaged_cache_is_done_without(module: Path, store: EnvironmentStore) -> None:
-    environment = store.ensure(ModuleFolder(module))
+    environment = make_apart(store, module)
     shutil.rmtree(environment.path)
     for cached in store.home.joinpath("cache").rglob("tiny_one.py"):
         cached.write_text("raise ImportError('no content')")
@@ -243,10 +396,9 @@ def test_named_python(module: Path, store: EnvironmentStore, monkeypatch: pytest
     def name(path: Path) -> None:
         monkeypatch.setenv("EXTERNAL_MODULES_PYTHON", str(path))
 
-    base = python_of(Path(sys.base_prefix))
     with_host = store.ensure(ModuleFolder(module))
-    name(base if base.is_file() else Path(sys.executable))
-    assert store.ensure(ModuleFolder(module)).path == with_host.path or store.find(ModuleFolder(module))
+    name(Path(sys.executable))
+    assert store.ensure(ModuleFolder(module)) == with_host
     name(tmp_path / "none")
     with pytest.raises(ModuleEnvironmentError, match="none cannot be used"):
         store.ensure(ModuleFolder(module))

@@ -20,6 +20,7 @@ from external_modules.environments.interpreter import host_python
 from external_modules.environments.running_program import Finished, run_program
 from external_modules.environments.uv_settings import uv_environment
 from external_modules.errors import ModuleEnvironmentError
+from external_modules.home import make_home
 
 UV_VARIABLE = "EXTERNAL_MODULES_UV"
 OLDEST_VERSION = (0, 9, 8)  # the first whose `pip install` has --excludes
@@ -97,7 +98,7 @@ def find_uv(home: Path, report: Report | None = None) -> UvProgram:
         ModuleEnvironmentError: there is none and none can be installed; says how to get one.
     """
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        make_home(home)
     except OSError as error:
         raise system_failure("Making a folder for environments", error, home) from error
     named = os.environ.get(UV_VARIABLE)
