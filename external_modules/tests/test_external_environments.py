@@ -16,7 +16,7 @@ import tiny_module_folders
 from tiny_module_folders import SOURCES, make_module, make_wheel, start_host
 
 from external_modules.child_environment import scrubbed_environment
-from external_modules.environments.ready_record import python_of
+from external_modules.environments.ready_record import python_of, read_record
 from external_modules.environments.store import Environment, EnvironmentStore, default_home
 from external_modules.environments.uv_program import find_uv
 from external_modules.errors import ModuleEnvironmentError
@@ -53,6 +53,13 @@ def make_apart(store: EnvironmentStore, module: Path, python: str = sys.executab
     with start_host(store.home, module, python=python) as host:
         path = wait_for_environment(host)
     return Environment(path, python_of(path))
+
+
+def unlocked(environment: Environment) -> dict[str, str]:
+    """Return what an environment tells of packages that were not locked."""
+    record = read_record(environment.path)
+    assert record
+    return record.unlocked
 
 
 def change_record(path: Path, **fields: object) -> None:
@@ -374,7 +381,8 @@ def test_torch_comes_from_a_folder_of_wheels_without_touching_the_lock(
     tmp_path: Path, wheels: Path, store: EnvironmentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EXTERNAL_MODULES_TORCH_BACKEND", "cpu")
-    make_wheel(wheels, "torch", "2.13.0+cpu", "import tiny_one\n")
+    make_wheel(wheels, "torch", "2.13.0+cpu", "import tiny_one\n", needs="tiny_two")
+    make_wheel(wheels, "tiny_two", "1.0", "")
     make_wheel(wheels, "tiny_one", "9.0", "VALUE = 'nine'\n")
     module = make_module(
         tmp_path / "module",
@@ -386,10 +394,27 @@ def test_torch_comes_from_a_folder_of_wheels_without_touching_the_lock(
     environment = store.ensure(ModuleFolder(module), lambda fraction, text: reports.append(text))
     assert run(environment, "import torch; print(torch.tiny_one.VALUE)") == "one"
     assert any("installing torch 2.13.0" in text for text in reports)
+    assert not list(environment.path.rglob("tiny_two.py"))  # which nobody locked
+    elsewhere = EnvironmentStore(tmp_path / "elsewhere").ensure(ModuleFolder(module))
+    assert unlocked(elsewhere) == unlocked(environment) and [*unlocked(environment)] == ["torch==2.13.0+cpu"]
+    make_wheel(wheels, "torch", "2.13.0+cpu", "import tiny_one  # another build of the same name\n")
+    another = EnvironmentStore(tmp_path / "another").ensure(ModuleFolder(module))
+    assert unlocked(another).keys() == unlocked(environment).keys() and unlocked(another) != unlocked(environment)
 
     monkeypatch.setenv("EXTERNAL_MODULES_TORCH_BACKEND", "cu130")
     with pytest.raises(ModuleEnvironmentError, match=r"torch 2\.13\.0 for tiny_module, build cu130"):
         store.ensure(ModuleFolder(module))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere torch holds its CUDA libraries")
+def test_cuda_libraries_come_with_torch(
+    tmp_path: Path, wheels: Path, store: EnvironmentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXTERNAL_MODULES_TORCH_BACKEND", "cu130")
+    make_wheel(wheels, "torch", "2.13.0+cu130", "", needs="cuda_library")
+    make_wheel(wheels, "cuda_library", "13.0", "")
+    module = make_module(tmp_path / "module", torch={"version": "2.13.0"}, import_probe=["torch", "cuda_library"])
+    assert [*unlocked(store.ensure(ModuleFolder(module)))] == ["cuda-library==13.0", "torch==2.13.0+cu130"]
 
 
 def test_module_without_locked_packages(tmp_path: Path, store: EnvironmentStore) -> None:

@@ -33,7 +33,7 @@ if sys.argv[3:]:
 """
 
 
-def make_wheel(folder: Path, name: str, version: str, source: str, *, padding: int = 0) -> Path:
+def make_wheel(folder: Path, name: str, version: str, source: str, *, padding: int = 0, needs: str = "") -> Path:
     """Write a wheel with one module.
 
     Args:
@@ -42,12 +42,16 @@ def make_wheel(folder: Path, name: str, version: str, source: str, *, padding: i
         version: of it.
         source: the module's text.
         padding: bytes of a further file, which do not compress.
+        needs: a package that it asks for.
     """
     folder.mkdir(parents=True, exist_ok=True)
     information = f"{name}-{version}.dist-info"
     files = {
         f"{name}.py": source.encode(),
-        f"{information}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{information}/METADATA": (
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            + (f"Requires-Dist: {needs}\n" if needs else "")
+        ).encode(),
         f"{information}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     if padding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -63,6 +64,28 @@ def files_below(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != _LEFT_OUT]
         yield from (Path(parent, name) for name in names)
+
+
+def copy_package(folder: Path, place: Path) -> Path:
+    """Copy what a package is built from: a build writes beside it, and leaves its traces there.
+
+    Args:
+        folder: of the package.
+        place: where the copy is put; is made.
+
+    Returns:
+        The copy: the files of the folder itself, such as the licence, and all below src.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+
+    def left_out(parent: str, names: list[str]) -> list[str]:
+        if not os.path.samefile(parent, folder):
+            return [_LEFT_OUT]
+        return [name for name in names if name != SOURCES and os.path.isdir(os.path.join(parent, name))]
+
+    return Path(shutil.copytree(folder, place / folder.name, ignore=left_out))
 
 
 def installation(folder: Path, python: Path) -> list[str | os.PathLike[str]]:

@@ -10,12 +10,13 @@ from pathlib import Path
 from external_modules.child_environment import scrubbed_environment
 from external_modules.environments.failures import program_failure
 from external_modules.environments.file_lock import HeldLock
-from external_modules.environments.folder_removal import system_path
+from external_modules.environments.folder_removal import remove_folder, system_path
 from external_modules.environments.interpreter import Interpreter
-from external_modules.environments.local_packages import installation
+from external_modules.environments.local_packages import copy_package, installation
 from external_modules.environments.ready_record import ReadyRecord, python_of, this_platform, write_record
 from external_modules.environments.running_program import Finished, run_program
 from external_modules.environments.torch_build import BACKEND_VARIABLE, torch_backend, torch_requests
+from external_modules.environments.unlocked_packages import unlocked_packages
 from external_modules.environments.uv_program import Report, UvProgram
 from external_modules.errors import ModuleEnvironmentError
 from external_modules.module_folder import ModuleFolder
@@ -82,7 +83,9 @@ class EnvironmentMaking:
 
         for package in self._folder.local_packages:
             self._say(0.9, f"installing {package.name} (first use of {name}; a few seconds)")
-            self._must(self._run_uv(installation(package, self._python)), f"Installing {package.name} for {name}")
+            copy = copy_package(package, self._path / "local_packages")
+            self._must(self._run_uv(installation(copy, self._python)), f"Installing {package.name} for {name}")
+            remove_folder(copy.parent)
 
         self._say(0.95, f"trying the packages of {name}")
         self._probe()
@@ -99,7 +102,8 @@ class EnvironmentMaking:
         return self._run_uv(arguments)
 
     def _install_torch(self, version: str) -> None:
-        # What torch needs beside its CUDA libraries is locked with the other packages; uv is to leave that as it is.
+        # The build fits the machine, so that no lock has its hash: ready.json tells exactly what was installed. What torch
+        # needs beside its libraries for a GPU is locked with the other packages; uv is to leave that as it is.
         locked = self._path / "locked_names.txt"
         locked.write_text("".join(f"{name}\n" for name in self._folder.locked_names), encoding="utf-8")
         install: Command = ["pip", "install", "--python", self._python, "--no-build", "--excludes", locked]
@@ -150,6 +154,7 @@ class EnvironmentMaking:
             made=time.time(),
             packages_folder=packages.as_posix(),
             packages=sorted(set(os.listdir(system_path(self._path / packages))) - {"__pycache__"}),
+            unlocked=unlocked_packages(self._path / packages, self._folder.locked_names),
         )
 
     def _say(self, fraction: float, text: str) -> None:

@@ -33,6 +33,7 @@ class ReadyRecord:
         made: when, in seconds since 1970.
         packages_folder: its site-packages, relative to it.
         packages: names of all that was installed there.
+        unlocked: of it, the packages that are not in the module's lock, as `unlocked_packages`.
     """
 
     module: str
@@ -48,6 +49,7 @@ class ReadyRecord:
     made: float
     packages_folder: str
     packages: list[str]
+    unlocked: dict[str, str]
 
     def is_intact(self, path: Path) -> bool:
         """Return whether nothing of the environment is missing, as far as that is seen in a moment."""

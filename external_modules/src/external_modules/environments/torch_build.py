@@ -23,8 +23,17 @@ def torch_requests(version: str, *, backend: str, from_folders: bool) -> list[li
         from_folders: whether uv knows folders of wheels: a build that lies there needs no download.
     """
     build = "cpu" if backend == "auto" and not _has_nvidia_gpu() else backend
-    online = ["--torch-backend", backend, _name(version, backend)]
-    return [["--no-index", _name(version, build)], online] if from_folders and build != "auto" else [online]
+    online = [*_rules(backend), "--torch-backend", backend, _name(version, backend)]
+    if not from_folders or build == "auto":
+        return [online]
+    return [[*_rules(build), "--no-index", _name(version, build)], online]
+
+
+def _rules(build: str) -> list[str]:
+    # No hash says which file is right: so the first index that has a name is the only one that is asked for it.
+    strategy = ["--index-strategy", "first-index"]
+    # On Linux the libraries for a GPU are packages of their own. No other build needs anything that is not locked.
+    return strategy if sys.platform == "linux" and build != "cpu" else [*strategy, "--no-deps"]
 
 
 def _name(version: str, build: str) -> str:
