@@ -7,13 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
 import tiny_module_folders
-from tiny_module_folders import SOURCES, make_module, make_wheel, start_host
+from tiny_module_folders import make_apart, make_module, make_wheel, start_host, wait_for_environment
 
 from external_modules.child_environment import scrubbed_environment
 from external_modules.environments.ready_record import python_of, read_record
@@ -24,12 +23,7 @@ from external_modules.module_folder import ModuleFolder
 
 wheels = tiny_module_folders.wheels
 module = tiny_module_folders.module
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> EnvironmentStore:
-    """A store without environments."""
-    return EnvironmentStore(tmp_path / "home")
+store = tiny_module_folders.store
 
 
 def run(environment: Environment, code: str) -> str:
@@ -40,32 +34,11 @@ def run(environment: Environment, code: str) -> str:
     ).stdout.strip()
 
 
-def wait_for_environment(host: subprocess.Popen[str]) -> Path:
-    """Return the path that a process of `start_host` tells."""
-    assert host.stdout
-    while not (line := host.stdout.readline()).startswith("ready "):
-        assert line
-    return Path(line.removeprefix("ready ").strip())
-
-
-def make_apart(store: EnvironmentStore, module: Path, python: str = sys.executable) -> Environment:
-    """Let another process make an environment, and end."""
-    with start_host(store.home, module, python=python) as host:
-        path = wait_for_environment(host)
-    return Environment(path, python_of(path))
-
-
 def unlocked(environment: Environment) -> dict[str, str]:
     """Return what an environment tells of packages that were not locked."""
     record = read_record(environment.path)
     assert record
     return record.unlocked
-
-
-def change_record(path: Path, **fields: object) -> None:
-    """Change what an environment's ready.json says."""
-    ready = path / "ready.json"
-    ready.write_text(json.dumps({**json.loads(ready.read_text()), **fields}))
 
 
 def test_environment_is_made_and_the_host_stays_as_it_was(module: Path, store: EnvironmentStore) -> None:
@@ -95,7 +68,7 @@ def test_ready_environment_is_found_in_milliseconds_without_uv(
     monkeypatch.delenv("UV_FIND_LINKS")
     reports: list[str] = []
     durations = []
-    for _ in range(5):
+    for _ in range(20):  # one of them is undisturbed by what else this machine does
         start = time.perf_counter()
         found = EnvironmentStore(store.home).ensure(ModuleFolder(module), lambda fraction, text: reports.append(text))
         durations.append(time.perf_counter() - start)
@@ -141,101 +114,6 @@ def test_host_with_a_python_that_misleads_children(
     assert not {"PYTHONHOME", "PYTHONPATH", "CONDA_PREFIX", "VIRTUAL_ENV", "UV_PYTHON"} & names and "PATH" in names
 
 
-def test_changed_lock_makes_another_environment_and_the_old_one_goes_when_nobody_uses_it(
-    module: Path, store: EnvironmentStore, wheels: Path
-) -> None:
-    with start_host(store.home, module, stay=True) as user:
-        old = wait_for_environment(user)
-        newer = make_wheel(wheels, "tiny_one", "2.0", "VALUE = 'two'\n")
-        make_module(module, newer)
-        assert store.find(ModuleFolder(module)) is None
-        new = store.ensure(ModuleFolder(module))
-        assert new.path != old and run(new, "import tiny_one; print(tiny_one.VALUE)") == "two"
-
-        assert store.prune() == [] and (old / "ready.json").is_file()  # in use
-        user.communicate()
-        assert user.returncode == 0
-    assert store.prune() == [old] and not old.exists()
-    assert [path.name for path in old.parent.iterdir() if path.name.startswith(old.name)] == []
-    assert store.prune() == [] and store.find(ModuleFolder(module)) == new
-
-
-def test_mark_of_a_killed_process_counts_no_more(module: Path, store: EnvironmentStore, wheels: Path) -> None:
-    with start_host(store.home, module, stay=True) as user:
-        path = wait_for_environment(user)
-        make_module(module, make_wheel(wheels, "tiny_one", "2.0", ""))
-        assert store.prune() == []
-        user.kill()
-    assert store.prune() == [path]
-
-
-def test_prune_keeps_what_is_asked_for_and_removes_what_is_half_made(
-    module: Path, store: EnvironmentStore, tmp_path: Path
-) -> None:
-    environment = make_apart(store, module)
-    folder = ModuleFolder(shutil.move(module, tmp_path / "moved"))
-    half = store.home / "environments" / "tiny_module-0123456789abcdef"
-    half.mkdir()
-    (half / "pyvenv.cfg").write_text("home = /\n")
-    (store.home / "environments" / "my notes").mkdir()
-    assert store.prune([folder]) == [half]
-    assert store.prune() == [environment.path]  # where it was made for, nothing is any more
-    assert (store.home / "environments" / "my notes").is_dir()
-
-
-def test_prune_keeps_what_a_module_out_of_reach_asks_for(store: EnvironmentStore, wheels: Path, tmp_path: Path) -> None:
-    drive = tmp_path / "drive"
-    module = make_module(drive / "modules" / "tiny", wheels / "tiny_one-1.0-py3-none-any.whl")
-    environment = make_apart(store, module)
-    away = drive.rename(tmp_path / "away")
-    assert store.prune() == []
-    (drive / "modules").mkdir(parents=True)  # where the drive is mounted
-    assert store.prune() == []
-    shutil.rmtree(drive)
-    away.rename(drive)
-    description = (module / "module.json").read_text()
-    (module / "module.json").write_text("{")  # being edited
-    assert store.prune() == []
-    (module / "module.json").write_text(description)
-    make_module(drive / "modules" / "other")
-    shutil.rmtree(module)
-    assert store.prune() == [environment.path]
-
-
-@pytest.mark.parametrize(
-    ("changes", "is_replaced"),
-    [
-        ({"uv": "0.9.8"}, True),
-        ({"python": [3, 8, 1], "abi": ".cpython-38.so"}, True),  # this Python, before it was updated
-        ({"made": 2e9}, False),  # newer
-        ({"made_with": "/other/python"}, False),
-        ({"torch_backend": "cu130"}, False),
-        ({"platform": "plan9-vax"}, False),
-    ],
-)
-def test_prune_removes_what_a_newer_environment_replaces(
-    module: Path, store: EnvironmentStore, changes: dict[str, object], is_replaced: bool
-) -> None:
-    environment = make_apart(store, module)
-    other = environment.path.with_name("tiny_module-0123456789abcdef")
-    shutil.copytree(environment.path, other, symlinks=True)
-    change_record(other, **{"made": 1e9, **changes})
-    found = store.find(ModuleFolder(module))
-    assert found
-    if "made" in changes:
-        assert found.path == other and store.prune() == [environment.path]
-    else:
-        assert found == environment and store.prune() == ([other] if is_replaced else [])
-
-
-def test_prune_keeps_what_rests_on_a_python_out_of_reach(module: Path, store: EnvironmentStore, tmp_path: Path) -> None:
-    environment = make_apart(store, module)
-    change_record(environment.path, base_folder=str(tmp_path / "drive" / "python"))
-    assert store.find(ModuleFolder(module)) is None and store.prune() == []
-    change_record(environment.path, base_folder=str(tmp_path), packages=["missing"])
-    assert store.prune() == [environment.path]
-
-
 def test_hosts_with_different_pythons_of_one_version_have_an_environment_each(
     module: Path, store: EnvironmentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,67 +128,6 @@ def test_hosts_with_different_pythons_of_one_version_have_an_environment_each(
         assert store.find(ModuleFolder(module)) == environment
     monkeypatch.delenv("EXTERNAL_MODULES_PYTHON")
     assert store.find(ModuleFolder(module)) in made  # any will do
-
-
-def test_home_is_for_its_account_alone_unless_it_was_made_by_hand(module: Path, tmp_path: Path) -> None:
-    (tmp_path / "shared").mkdir(mode=0o755)
-    for name in ("own", "shared"):
-        EnvironmentStore(tmp_path / name / "home" if name == "own" else tmp_path / name).ensure(ModuleFolder(module))
-    if sys.platform != "win32":
-        assert (tmp_path / "own" / "home").stat().st_mode & 0o777 == 0o700
-        assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o755
-
-
-AS_ANOTHER_ACCOUNT = """
-import os, subprocess, sys
-from external_modules.environments.store import EnvironmentStore
-from external_modules.errors import ModuleEnvironmentError
-from external_modules.module_folder import ModuleFolder
-
-store, folder = EnvironmentStore(sys.argv[1]), ModuleFolder(sys.argv[2])
-other = ModuleFolder(sys.argv[3])
-os.setgroups([])
-os.setgid(65534)
-os.setuid(65534)
-if not os.access(sys.executable, os.X_OK):
-    sys.exit(77)
-environment = store.ensure(folder)
-print(subprocess.run([environment.python, "-I", "-c", "import tiny_one; print(tiny_one.VALUE)"],
-    capture_output=True, text=True, check=True).stdout.strip())
-try:
-    store.ensure(other)
-except ModuleEnvironmentError as error:
-    print(error)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can become another account")
-def test_another_account_uses_what_it_may_not_write(
-    module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def files() -> list[Path]:
-        return sorted(path for path in home.rglob("*") if path.suffix != ".pyc" and path.name != "__pycache__")
-
-    python = shutil.which("python3", path=os.defpath) or sys.executable  # not one in the home of root
-    with tempfile.TemporaryDirectory() as shared:  # other accounts have no access to the test's own folder
-        os.chmod(shared, 0o755)
-        home = Path(shared) / "home"
-        home.mkdir()
-        monkeypatch.setenv("EXTERNAL_MODULES_UV", str(shutil.copy(find_uv(tmp_path).path, shared)))
-        make_apart(EnvironmentStore(home), module, python)
-        before = files()
-        folder = shutil.copytree(module, Path(shared) / "module")
-        other = make_module(Path(shared) / "other", import_probe=["json"])
-        command = [python, "-c", AS_ANOTHER_ACCOUNT, str(home), str(folder), str(other)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SOURCES)}, cwd=shared
-        )
-        if done.returncode == 77:
-            pytest.skip("another account may not start this Python")
-        assert done.returncode == 0, done.stderr
-        value, problem = done.stdout.splitlines()
-        assert value == "one" and "See that you may write to" in problem and "EXTERNAL_MODULES_HOME" in problem
-        assert files() == before
 
 
 @pytest.mark.parametrize("damage", ["python", "package", "ready", "cut ready", "folder"])

@@ -15,16 +15,20 @@ from pathlib import Path
 import pytest
 
 import external_modules
+from external_modules.environments.ready_record import python_of
+from external_modules.environments.store import Environment, EnvironmentStore
 
 SOURCES = Path(external_modules.__file__).resolve().parent.parent
 
 _ENSURE = """
-import sys, time
+import os, sys
 from external_modules.environments.store import EnvironmentStore
 from external_modules.module_folder import ModuleFolder
 
 def report(fraction, text):
     print("report", fraction, text, flush=True)
+    if os.environ.get("PAUSE_AT", "nothing") in text:
+        sys.stdin.read()
 
 environment = EnvironmentStore(sys.argv[1]).ensure(ModuleFolder(sys.argv[2]), report)
 print("ready", environment.path, flush=True)
@@ -120,7 +124,7 @@ def start_host(
         home: of the store.
         module: the module's folder.
         stay: keep the process alive, using the environment, until its stdin closes.
-        variables: are set for it.
+        variables: are set for it. With PAUSE_AT it stops where it reports such a text, until its stdin closes.
         python: what it runs.
     """
     return subprocess.Popen(
@@ -132,6 +136,21 @@ def start_host(
         encoding="utf-8",
         env={**os.environ, "PYTHONPATH": str(SOURCES), "PYTHONIOENCODING": "utf-8", **(variables or {})},
     )
+
+
+def wait_for_environment(host: subprocess.Popen[str]) -> Path:
+    """Return the path that a process of `start_host` tells."""
+    assert host.stdout
+    while not (line := host.stdout.readline()).startswith("ready "):
+        assert line
+    return Path(line.removeprefix("ready ").strip())
+
+
+def make_apart(store: EnvironmentStore, module: Path, python: str = sys.executable) -> Environment:
+    """Let another process make an environment, and end."""
+    with start_host(store.home, module, python=python) as host:
+        path = wait_for_environment(host)
+    return Environment(path, python_of(path))
 
 
 def _digest(content: bytes) -> str:
@@ -151,3 +170,9 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def module(tmp_path: Path, wheels: Path) -> Path:
     """A module that needs tiny_one."""
     return make_module(tmp_path / "module", wheels / "tiny_one-1.0-py3-none-any.whl")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> EnvironmentStore:
+    """A store without environments."""
+    return EnvironmentStore(tmp_path / "home")

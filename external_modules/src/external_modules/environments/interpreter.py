@@ -11,14 +11,12 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from external_modules.child_environment import scrubbed_environment
-from external_modules.environments.running_program import run_program
+from external_modules.environments.running_program import ask_program
 from external_modules.errors import ModuleEnvironmentError
 
 PYTHON_VARIABLE = "EXTERNAL_MODULES_PYTHON"
 
 _PYTHON_FILE = re.compile(r"python(w|\d+(\.\d+)*)?(\.exe)?", re.IGNORECASE)
-_TIMEOUT_S = 60.0
 _DESCRIBE = """
 import json, sys, sysconfig
 suffix = sysconfig.get_config_var("EXT_SUFFIX")
@@ -78,9 +76,7 @@ def describe(path: Path) -> Interpreter:
         ModuleEnvironmentError: it cannot be started, or is no Python.
     """
     try:
-        answer = run_program(
-            [path, "-I", "-c", _DESCRIBE], environment=scrubbed_environment(), folder=path.parent, timeout=_TIMEOUT_S
-        )
+        answer = ask_program([path, "-I", "-c", _DESCRIBE])
         if answer.code != 0:
             raise ValueError(answer.tail(1) or f"exit code {answer.code}")
         version, implementation, abi = json.loads(answer.tail(1))

@@ -102,8 +102,8 @@ class EnvironmentMaking:
         return self._run_uv(arguments)
 
     def _install_torch(self, version: str) -> None:
-        # The build fits the machine, so that no lock has its hash: ready.json tells exactly what was installed. What torch
-        # needs beside its libraries for a GPU is locked with the other packages; uv is to leave that as it is.
+        # The build fits the machine, so that no lock has its hash; ready.json tells exactly what was installed. What
+        # torch needs beside its libraries for a GPU is locked with the other packages: uv is to leave that as it is.
         locked = self._path / "locked_names.txt"
         locked.write_text("".join(f"{name}\n" for name in self._folder.locked_names), encoding="utf-8")
         install: Command = ["pip", "install", "--python", self._python, "--no-build", "--excludes", locked]

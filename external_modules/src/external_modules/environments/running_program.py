@@ -13,11 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from external_modules.child_environment import scrubbed_environment
 from external_modules.environments.file_lock import HeldLock
 from external_modules.process_tree import ProcessTree
 
 _TICK_S = 0.5
 _LAST_OUTPUT_S = 2.0
+_ANSWER_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,20 @@ def run_program(
     if code is None:
         output.append(f"It was ended because it took longer than {timeout:g} s.\n")
     return Finished(ended, "".join(output))
+
+
+def ask_program(command: Sequence[str | os.PathLike[str]]) -> Finished:
+    """Run a program that only tells something about itself or its settings, and takes moments.
+
+    Args:
+        command: the program, as an absolute path, and its arguments.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    return run_program(
+        command, environment=scrubbed_environment(), folder=Path(command[0]).parent, timeout=_ANSWER_TIMEOUT_S
+    )
 
 
 def _read_lines(process: subprocess.Popen[bytes], lines: queue.SimpleQueue[str | None]) -> None:

@@ -17,7 +17,7 @@ from external_modules.environments.failures import program_failure, system_failu
 from external_modules.environments.file_lock import HeldLock, file_lock
 from external_modules.environments.folder_removal import remove_folder
 from external_modules.environments.interpreter import host_python
-from external_modules.environments.running_program import Finished, run_program
+from external_modules.environments.running_program import Finished, ask_program, run_program
 from external_modules.environments.uv_settings import uv_environment
 from external_modules.errors import ModuleEnvironmentError
 from external_modules.home import make_home
@@ -27,7 +27,6 @@ OLDEST_VERSION = (0, 9, 8)  # the first whose `pip install` has --excludes
 
 _LOCK = Path(__file__).with_name("uv.txt")
 _FILE = "uv.exe" if sys.platform == "win32" else "uv"
-_TIMEOUT_S = 60.0
 _INSTALL = (
     *("-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"),
     *("--no-deps", "--only-binary", ":all:", "--require-hashes"),
@@ -193,9 +192,7 @@ def _pinned_version() -> str:
 
 def _version_of(path: Path) -> tuple[int, ...] | None:
     try:
-        answer = run_program(
-            [path, "--version"], environment=scrubbed_environment(), folder=path.parent, timeout=_TIMEOUT_S
-        )
+        answer = ask_program([path, "--version"])
     except OSError:
         return None
     match = re.search(r"^uv (\d+(?:\.\d+)+)", answer.output, re.MULTILINE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from external_modules.child_environment import scrubbed_environment
 from external_modules.environments.interpreter import host_python
-from external_modules.environments.running_program import run_program
+from external_modules.environments.running_program import ask_program
 
 # pip's option, uv's variable, what stands between several values in it, and another name that uv knows it by
 _SETTINGS = (
@@ -41,7 +41,6 @@ _KEPT = (
     "UV_REQUEST_TIMEOUT",
     "UV_SYSTEM_CERTS",
 )
-_TIMEOUT_S = 60.0
 
 
 def uv_environment(cache: Path) -> dict[str, str]:
@@ -71,12 +70,7 @@ def _pip_settings() -> Mapping[str, str]:
     try:
         if python is None:
             raise FileNotFoundError("the host has no Python program")
-        answer = run_program(
-            [python.path, "-I", "-m", "pip", "config", "list"],
-            environment=scrubbed_environment(),
-            folder=python.path.parent,
-            timeout=_TIMEOUT_S,
-        )
+        answer = ask_program([python.path, "-I", "-m", "pip", "config", "list"])
         if answer.code != 0:
             raise ValueError(answer.tail())
         configured = dict(line.split("=", 1) for line in answer.output.splitlines() if "=" in line)
