@@ -28,15 +28,13 @@ def remove_folder(path: Path) -> None:
     Raises:
         OSError: something of it cannot be removed.
     """
+    folder = system_path(path)
     for attempt in range(_TRIES):
-        try:
-            shutil.rmtree(system_path(path))
-        except FileNotFoundError:
-            if not os.path.lexists(system_path(path)):
-                return
-        except OSError:
-            if attempt == _TRIES - 1:
-                raise
-        else:
+        if not os.path.lexists(folder):
             return
-        time.sleep(_PAUSE_S)
+        try:
+            shutil.rmtree(folder)
+        except OSError:
+            if attempt == _TRIES - 1 and os.path.lexists(folder):
+                raise
+            time.sleep(_PAUSE_S)
