@@ -154,7 +154,10 @@ def end_processes(root: int, mark: str, *, spared: Iterable[int] = ()) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether there is a process of that number (POSIX). On Linux one that is only not yet waited for is none."""
+    """Tell whether there is a process of that number (POSIX). On Linux one that is only not yet waited for is none.
+
+    Whoever waits for the end of a process that is not its own asks every second: later another may have the number.
+    """
     with contextlib.suppress(OSError):
         return not _is_zombie(pid)
     try:
