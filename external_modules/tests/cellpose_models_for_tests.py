@@ -93,6 +93,9 @@ def _main(folder: Path) -> None:
         "nuclei": model.eval(np.stack([image, nuclei], axis=-1), channels=[1, 2])[0],
         "stricter": stricter.eval(image, channels=[0, 0])[0],
     }
+    for name in options:
+        others = {other: value for other, value in options.items() if other != name}
+        found[f"options without {name}"] = model.eval(image, channels=[0, 0], **others)[0]
     np.savez(folder / "found.npz", **found)
 
 

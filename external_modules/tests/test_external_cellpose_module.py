@@ -37,7 +37,7 @@ pytestmark = [
 PACKAGE = Path(__file__).resolve().parents[1]
 MODULE = PACKAGE / "modules" / "cellpose_module"
 SCRIPTS = {"6.20": "cellpose_node_v6_20.py", "7.00": "cellpose_node.py"}
-OPTIONS = {"diameter": 20, "flow_threshold": 0.6, "cellprob_threshold": 2.0, "min_size": 150, "niter": 30}
+OPTIONS = {"diameter": 20, "flow_threshold": 0.2, "cellprob_threshold": 2.0, "min_size": 150, "niter": 6}
 NOWHERE = "http://127.0.0.1:9"  # the port of a service that nobody runs
 # A second worker of the module, for which Cellpose's models are at another address.
 ELSEWHERE = """
