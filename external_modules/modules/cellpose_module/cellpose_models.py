@@ -63,8 +63,8 @@ def find_model(model: str, progress: Callable[[float, str], None]) -> Path:
         )
     except (DownloadError, ModelError) as error:
         raise ModelError(
-            f"The model {model} could not be downloaded: {error}. Connect this computer to the internet, or download "
-            f"{address} on another one and copy it to {file}"
+            f"The model {model} could not be downloaded: {str(error).rstrip('.')}. Connect this computer to the "
+            f"internet, or download {address} on another one and copy it to {file}"
         ) from None
     return file
 
