@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import tempfile
 import threading
 import time
 from collections import deque
@@ -20,6 +22,9 @@ class LogFile:
     """Appends to a file; once it is full it is renamed to `.1`, and `.1` to `.2`. Any thread may write.
 
     The file is not kept open, since Windows would let no other host rename it then.
+
+    Attributes:
+        path: the file, which this account alone may read; where it may not write there, one in a temporary folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,14 +32,24 @@ class LogFile:
         self._lock = threading.Lock()
 
     def append(self, content: bytes) -> None:
-        """Add output. A full disk or a missing right costs the output, never a call."""
+        """Add output. A full disk costs the output, never a call."""
         with self._lock, contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab") as file:
-                file.write(content)
-                size = file.tell()
-            if size >= LIMIT:
-                self._rotate()
+            try:
+                self._write(content)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
+                refused = self.path
+                self.path = Path(tempfile.mkdtemp(prefix="external_modules-log-")) / refused.name
+                self._write(f"This account may not write to {refused}: {error}\n".encode(errors="replace") + content)
+
+    def _write(self, content: bytes) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self.path, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(content)
+            size = file.tell()
+        if size >= LIMIT:
+            self._rotate()
 
     def note(self, text: str) -> None:
         """Add a line of the host's with the time."""

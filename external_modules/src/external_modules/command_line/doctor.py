@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import platform
 import shutil
@@ -26,7 +27,7 @@ from external_modules.environments.store import EnvironmentStore
 from external_modules.environments.uv_program import UvProgram, find_uv
 from external_modules.errors import ExternalModuleError, ModuleEnvironmentError
 from external_modules.external_module import ExternalModule
-from external_modules.home import HOME_VARIABLE
+from external_modules.home import HOME_VARIABLE, make_home
 from external_modules.module_folder import ModuleFolder
 from external_modules.validation import Finding, validate
 
@@ -90,12 +91,18 @@ class _NotInstalledError(Exception):
 
 
 def _check_home(store: EnvironmentStore, findings: _Findings) -> bool:
+    """Return whether it is worth looking further."""
     try:
-        store.home.mkdir(parents=True, exist_ok=True)
+        make_home(store.home)
         with tempfile.TemporaryFile(dir=store.home) as file:
             file.write(b"test")
         free = shutil.disk_usage(store.home).free
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and store.home.is_dir():
+            findings.note(
+                f"data folder {store.home} cannot be written to: what is ready there can be used, but nothing be made"
+            )
+            return True
         findings.failed(
             f"data folder {store.home} cannot be written to ({error.strerror}): see that you may write there, or set "
             f"{HOME_VARIABLE} to another folder on a disk of this computer"

@@ -56,7 +56,9 @@ def add_parsers(verbs: Verbs) -> None:
         "prune",
         run_prune,
         summary="remove environments that nobody uses",
-        description="Remove the environments that no module asks for any more and that no running program uses.\n"
+        description="Remove the environments that no module asks for any more and that no running program uses,\n"
+        "damaged ones, and those that a newer one replaces for everybody. Kept are one whose module cannot be read,\n"
+        "since a drive may be away, and one for another Python or another build of torch.\n"
         "An environment shares most of its files with uv's cache: their space is freed only with the cache.",
         examples="  external-modules prune\n  external-modules prune --cache",
     )
