@@ -63,6 +63,7 @@ def test_missing_file(module: Path, name: str) -> None:
         ("version", 1, "version"),
         ("title", None, "title"),
         ("import_probe", [], "import_probe"),
+        ("test_arguments", [14], "test_arguments"),
         ("import_probe", "skimage", "import_probe"),
         ("import_probe", ["os; print(1)"], "import_probe"),
         ("python", "3.10", "python"),

@@ -67,6 +67,16 @@ def test_what_does_not_work_is_told(tmp_path: Path, body: str, told: str) -> Non
     assert "Not everything works" in text and "Everything works." not in text
 
 
+def test_a_module_says_with_what_it_finds_the_spots(tmp_path: Path) -> None:
+    with open_module(tmp_path) as module:
+        path = module.folder.path / "module.json"
+        path.write_text(path.read_text().replace("{", '{"test_arguments": {"level": 5, "model": "usual"}, ', 1))
+    works, text = validate(tmp_path, "raise ValueError(f'{level} {model}')")
+    assert not works and "ValueError: 5 usual" in text
+    works, text = validate(tmp_path, "raise ValueError(f'{level} {model}')", model="mine")
+    assert not works and "ValueError: 5 mine" in text
+
+
 def test_a_model_that_is_tried_may_be_for_something_else(tmp_path: Path) -> None:
     works, text = validate(tmp_path, "return np.zeros(input_image.shape, np.int32)", model="mine")
     assert works and "0 of 20 spots found" in text

@@ -15,15 +15,14 @@ finally:
     del sys.path[0]
 
 MODULE = Path(__file__).resolve().parent
-WIDTH = 14  # in pixels, of what is in the test image
 
 
-def main(model="cyto3"):
-    if Path(model).exists() or Path(model).name != model:
-        model = Path(model).absolute()
+def main(*models):
+    is_path = models and (Path(models[0]).exists() or Path(models[0]).name != models[0])
+    arguments = {"model": Path(models[0]).absolute() if is_path else models[0]} if models else {}
     try:
         with ExternalModule(MODULE) as module:
-            return 0 if module.validate_environment(model=model, diameter=WIDTH) else 1
+            return 0 if module.validate_environment(**arguments) else 1
     except ExternalModuleError as error:
         print(f"FAILED: {error}")
         return 1

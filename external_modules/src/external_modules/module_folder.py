@@ -40,6 +40,7 @@ class ModuleFolder:
         import_probe: the packages that must be importable before its environment counts as ready.
         torch: the version of torch that it needs, or None.
         local_packages: folders of the packages that its environment gets from beside the module.
+        test_arguments: what its worker gets beside `input_image` when it is tried on a test image.
         lock: its requirements.txt: exact versions with hashes.
         locked_names: names of the packages in the lock, normalised, sorted.
     """
@@ -71,6 +72,7 @@ class ModuleFolder:
         self.import_probe = self._import_probe(description)
         self.torch = self._torch(description)
         self.local_packages, built = self._local_packages(description)
+        self.test_arguments = self._test_arguments(description)
         self.lock = self.path / LOCK_FILE
         self.locked_names = self._locked_names(locked)
         self._digest = hashlib.sha256(json.dumps([project, locked, self.torch, *built]).encode()).hexdigest()
@@ -114,6 +116,13 @@ class ModuleFolder:
             message = f'"import_probe" is {names!r}; it must list packages as they are imported, such as ["skimage"]'
             raise self._wrong(DESCRIPTION_FILE, message)
         return tuple(names)
+
+    def _test_arguments(self, description: Mapping[str, Any]) -> Mapping[str, Any]:
+        arguments = description.get("test_arguments", {})
+        if not isinstance(arguments, dict):
+            message = f'"test_arguments" is {arguments!r}; it must be an object such as {{"diameter": 14}}'
+            raise self._wrong(DESCRIPTION_FILE, message)
+        return arguments
 
     def _torch(self, description: Mapping[str, Any]) -> str | None:
         torch = description.get("torch")

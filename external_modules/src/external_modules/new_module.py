@@ -35,8 +35,9 @@ change. It works as it is, so that you can try every step below before you chang
    packages as they are imported. torch does not belong into `pyproject.toml`: write its version here, as
    `"torch": {"version": "2.13.0"}`.
 4. `{node}.py` and `{node}_v6_20.py`: the settings in `run`.
-5. `test_{name}.py`: an image with objects that your worker finds. `external-modules doctor {name}`
-   tries it too.
+5. `test_{name}.py` and `external-modules doctor {name}` try the worker on an image with 20 bright
+   spots, about 14 pixels wide. If it needs other settings to find them, name these in `module.json`:
+   `"test_arguments": {"diameter": 14}`.
 6. This file.
 
 """

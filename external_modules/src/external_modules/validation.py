@@ -93,8 +93,8 @@ def check_worker(
 ) -> Finding:
     """Call the module's worker twice with a test image, and look at what it finds.
 
-    Without `arguments` it must find at least half of the image's spots. With some, such as a model for something
-    else, it may find none.
+    It gets the module's `test_arguments`, and must find at least half of the image's spots with them. With `arguments`
+    besides, such as a model for something else, it may find none.
     """
     if not (module.folder.path / USUAL_WORKER).is_file():
         return Finding("note", f"worker not tried: the module has no {USUAL_WORKER}")
@@ -103,7 +103,11 @@ def check_worker(
     try:
         for _ in range(2):
             begin = time.monotonic()
-            returned = labels_of(module.call_with(USUAL_WORKER, {**arguments, "input_image": image}, progress=progress))
+            returned = labels_of(
+                module.call_with(
+                    USUAL_WORKER, {**module.folder.test_arguments, **arguments, "input_image": image}, progress=progress
+                )
+            )
             seconds.append(time.monotonic() - begin)
         labels = to_object_labels(returned)
     except ExternalModuleError as error:

@@ -39,8 +39,8 @@ def add_parsers(verbs: Verbs) -> None:
         "doctor",
         run_doctor,
         summary="what works and what does not",
-        description="Check what modules need on this machine, line by line. Nothing is installed. The exit code is 1\n"
-        "if something is broken; an environment that is not made yet is not.",
+        description="Check what modules need on this machine, line by line. Nothing is installed, but a worker may\n"
+        "download its model. The exit code is 1 if something is broken; an environment that is not made yet is not.",
         examples="  external-modules doctor\n  external-modules doctor threshold_module",
     )
     parser.add_argument("module", nargs="?", metavar="MODULE", help="name or path of a module (default: all)")
