@@ -313,3 +313,16 @@ def test_a_python_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(WorkerError, match="cannot be started"):
         ServerWorker(program, LogFile(tmp_path / "log")).call({}, timeout=5)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("way", ["timeout", "should_abort"])
+def test_a_worker_that_does_not_read_is_given_up(module: ExternalModule, way: str) -> None:
+    text = "x" * 10**6  # more than a pipe holds
+    pid = module.call(SCRIPT, what="pid")
+    os.kill(pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    limit: dict[str, Any] = {way: 0.5 if way == "timeout" else lambda: time.monotonic() > begin + 0.5}
+    with pytest.raises((WorkerTimeoutError, CallAbortedError)):
+        module.call(SCRIPT, what="echo", text=text, **limit)
+    assert time.monotonic() - begin < 10 and not is_running(pid)
+    assert module.call(SCRIPT, what="echo", text=text)["text"] == text

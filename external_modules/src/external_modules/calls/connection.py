@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from external_modules.calls.messages import Message, MessageWriter, read_messages
+from external_modules.calls.messages import Message, line_of, read_messages, write_line
 from external_modules.calls.worker_log import LogFile, WorkerOutput
 from external_modules.errors import CallAbortedError, WorkerError, WorkerTimeoutError
 from external_modules.process_tree import ProcessTree
@@ -128,6 +129,7 @@ class WorkerConnection:
         self._folder = folder if remove_folder else None
         self._output = WorkerOutput(log)
         self._received: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._code: int | None = None
         self.ended = threading.Event()
@@ -144,13 +146,14 @@ class WorkerConnection:
         process = self._tree.process
         assert process.stdin and process.stdout and process.stderr
         self._pipes = (process.stdin, process.stdout, process.stderr)
-        self._writer = MessageWriter(process.stdin.fileno())
-        self._readers = [
-            threading.Thread(target=target, args=(pipe.fileno(),), name=f"{program}", daemon=True)
-            for target, pipe in ((self._read_messages, process.stdout), (self._read_output, process.stderr))
+        self._threads = [
+            threading.Thread(target=target, args=(pipe,), name=f"{program}", daemon=True)
+            for target, pipe in zip(
+                (self._write_messages, self._read_messages, self._read_output), self._pipes, strict=True
+            )
         ]
-        for reader in self._readers:
-            reader.start()
+        for thread in self._threads:
+            thread.start()
         self.note("started")
 
     @property
@@ -201,21 +204,8 @@ class WorkerConnection:
         self.note(f"is ready: process {about['process']}, Python {about['python']}, numpy {about['numpy']}")
 
     def send(self, message: Message) -> None:
-        """Send a whole message.
-
-        Raises:
-            NotBegunError: the worker has ended.
-        """
-        try:
-            if self._pipes[0].closed:
-                raise BrokenPipeError
-            self._writer.send(message)
-        except OSError:
-            error = self._explain_end()
-            raise NotBegunError(*error.args) from None
-        except BaseException:
-            self.end()  # half a message may have been sent
-            raise
+        """Send a message, without waiting for a worker that does not read; that it has ended is seen by `converse`."""
+        self._lines.put(line_of(message))
 
     def converse(self, number: int, limits: Limits, progress: ProgressCallback | None) -> Message:
         """Wait until a call is computed; afterwards the worker is ready for the next, or has ended.
@@ -271,10 +261,10 @@ class WorkerConnection:
             if self._code is None:
                 self._code = self._tree.end()
                 self._let_go()
-                for reader in self._readers:
-                    reader.join(_LAST_OUTPUT_S)
-                if not any(reader.is_alive() for reader in self._readers):
-                    for pipe in self._pipes[1:]:
+                for thread in self._threads:
+                    thread.join(_LAST_OUTPUT_S)
+                if not any(thread.is_alive() for thread in self._threads):
+                    for pipe in self._pipes:
                         pipe.close()
                 self._remove_folder()
                 self.note(f"has ended {describe_code(self._code)}")
@@ -332,19 +322,23 @@ class WorkerConnection:
         )
 
     def _let_go(self) -> None:
-        """Close the pipe to the worker, which tells it to leave."""
-        with contextlib.suppress(OSError):
-            self._pipes[0].close()
+        """Have the pipe to the worker closed, which tells it to leave."""
+        self._lines.put(None)
 
-    def _read_messages(self, descriptor: int) -> None:
+    def _write_messages(self, pipe: IO[bytes]) -> None:
+        with contextlib.suppress(OSError), pipe:
+            while (line := self._lines.get()) is not None:
+                write_line(pipe.fileno(), line)
+
+    def _read_messages(self, pipe: IO[bytes]) -> None:
         with contextlib.suppress(OSError, ValueError):
-            for message in read_messages(descriptor):
+            for message in read_messages(pipe.fileno()):
                 self._received.put(message)
         self._received.put(None)
 
-    def _read_output(self, descriptor: int) -> None:
+    def _read_output(self, pipe: IO[bytes]) -> None:
         with contextlib.suppress(OSError):
-            while content := os.read(descriptor, _CHUNK):
+            while content := os.read(pipe.fileno(), _CHUNK):
                 self._output.take(content)
 
     def _remove_folder(self) -> None:

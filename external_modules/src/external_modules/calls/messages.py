@@ -32,6 +32,22 @@ RESULT_FILE = "result.json"
 _CHUNK = 2**16
 
 
+def line_of(message: Message) -> bytes:
+    """Return the line that stands for a message."""
+    return json.dumps(message).encode("ascii") + b"\n"
+
+
+def write_line(descriptor: int, line: bytes) -> None:
+    """Write a whole line to a pipe.
+
+    Raises:
+        OSError: nobody reads any more.
+    """
+    rest = memoryview(line)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
 class MessageWriter:
     """Writes messages to a pipe, whole ones, from any thread."""
 
@@ -45,10 +61,9 @@ class MessageWriter:
         Raises:
             OSError: nobody reads any more.
         """
-        rest = memoryview(json.dumps(message).encode("ascii") + b"\n")
+        line = line_of(message)
         with self._lock:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            write_line(self._descriptor, line)
 
 
 def read_messages(descriptor: int) -> Iterator[Message]:
