@@ -107,6 +107,11 @@ def test_labels_above_65535_are_kept(dtype: Any) -> None:
     np.testing.assert_array_equal(out.data[0, :, :, 0], np.arange(300 * 300).reshape(300, 300))
 
 
+def test_labels_may_be_small_floats() -> None:
+    labels = np.array([[0, 2048]], np.float16)  # a type that the largest number allowed does not fit into
+    np.testing.assert_array_equal(MIXIN.to_object_labels(labels), [[0, 2048]])
+
+
 def test_uint8_binary_takes_255_objects_and_refuses_256() -> None:
     labels = np.arange(257).reshape(1, 257)
     out = binary_output((1, 1, 256, 1), np.uint8)
@@ -126,6 +131,7 @@ def test_uint8_binary_takes_255_objects_and_refuses_256() -> None:
         (np.array([[np.inf]]), "from inf to inf"),
         (np.array([[-1]]), "from -1 to -1"),
         (np.array([[2**31]]), "2147483648"),
+        (np.array([[2**31]], np.float32), "2147483648"),
         (np.array([["a"]]), "must be numbers"),
     ],
 )

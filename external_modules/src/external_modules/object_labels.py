@@ -59,7 +59,7 @@ def to_object_labels(labels: Any) -> NDArray[np.int32]:
             )
     elif labels.dtype.kind not in "biu":
         raise ExternalModuleError(f"Object labels must be numbers, not {labels.dtype}.")
-    lowest, highest = (labels.min(), labels.max()) if labels.size else (0, 0)
+    lowest, highest = (labels.min().item(), labels.max().item()) if labels.size else (0, 0)  # compared exactly
     if lowest < 0 or highest > _LARGEST_LABEL:
         raise ExternalModuleError(
             f"Object labels must be from 0 to {_LARGEST_LABEL}; these are from {lowest} to {highest}."
