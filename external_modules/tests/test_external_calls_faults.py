@@ -202,6 +202,13 @@ def test_a_worker_that_ends_before_it_begins_a_call_is_replaced(module: External
     killer.join()
 
 
+def test_what_a_call_tells_after_its_end_is_no_progress_of_the_next(module: ExternalModule) -> None:
+    told: list[str] = []
+    module.call(SCRIPT, what="report_later")
+    module.call(SCRIPT, what="sleep", seconds=0.5, progress=lambda fraction, text: told.append(text))
+    assert told == []
+
+
 def test_a_thread_that_stays_does_not_keep_a_worker(module: ExternalModule) -> None:
     pid = module.call(SCRIPT, what="thread")
     module.close()

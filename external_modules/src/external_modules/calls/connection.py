@@ -230,13 +230,13 @@ class WorkerConnection:
                     message = self._receive(limits)
                 except WorkerError as error:
                     raise error if begun else NotBegunError(*error.args) from None
-                if "progress" in message:
+                if message.get("progress") == number:
                     if progress is not None:
                         progress(message["fraction"], message["text"])
-                elif "begun" in message:
+                elif message.get("begun") == number:
                     begun = True
-                else:
-                    return message
+                elif message.get("result") == number or message.get("error") in (0, number):
+                    return message  # else it is about a call before, whose thread goes on or that Ctrl-C ended
         except _TimeOverError:
             how = self._stop_call(number)
             raise WorkerTimeoutError(
