@@ -88,17 +88,6 @@ class ServerWorker:
             self._idle_since = time.monotonic()
             self._turn.release()
 
-    def start(self, *, timeout: float | None) -> None:
-        """Start the worker if it is not running, and wait until it is ready.
-
-        Raises:
-            WorkerError: it cannot be started, or takes too long.
-        """
-        self._leave_to_parent()
-        self._refuse_within_call()
-        with self._turn:
-            self._connect(Limits(timeout, None, self._closing))
-
     def close(self) -> None:
         """End the worker; a call that it computes is aborted. A later call starts it anew."""
         if self._process not in (None, os.getpid()):
@@ -195,7 +184,7 @@ class ServerWorker:
 
     def _leave_when_idle(self, connection: WorkerConnection) -> None:
         left = self._idle_timeout
-        while not connection.ended.wait(max(left, 0.01)):
+        while not connection.ended.wait(min(max(left, 0.01), threading.TIMEOUT_MAX)):
             left = self._idle_timeout
             if self._turn.acquire(blocking=False):
                 try:
