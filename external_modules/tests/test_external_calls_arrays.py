@@ -88,6 +88,16 @@ def test_arrays_within_lists_and_dicts(call: Call) -> None:
     assert (result["images"][1]["name"], result["$array"], result[""]) == ("a", 1, None)
 
 
+def test_an_array_far_inside(call: Call) -> None:
+    value: Any = np.ones(3)
+    for _ in range(9):
+        value = {"a name of thirty letters or more": value}
+    result = call("echo", value=value)["value"]
+    for _ in range(9):
+        (result,) = result.values()
+    assert_same(result, np.ones(3))
+
+
 def test_an_array_alone_with_many_labels(call: Call) -> None:
     assert_same(call("labels", side=300), np.arange(90_000, dtype=np.int32).reshape(300, 300))
 

@@ -29,6 +29,7 @@ Packed = dict[str, Any]
 
 _ALIGNMENT = 64
 _GRANULE = 2**20
+_LONGEST_NAME = 60
 _SENDABLE = frozenset("biufcSUmM")  # kinds of numpy types whose bytes mean the same in another process
 _OTHER_THAN_FILE_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -181,8 +182,8 @@ def write_files(located: Located, folder: Path, prefix: str) -> Packed:
     """
     entries = []
     for number, (steps, array) in enumerate(located):
-        words = [_OTHER_THAN_FILE_NAME.sub("_", str(step))[:40] for step in steps]
-        file = "-".join([prefix, str(number), *words]) + ".npy"
+        words = [_OTHER_THAN_FILE_NAME.sub("_", str(step)) for step in steps]
+        file = "-".join([prefix, str(number), *words])[:_LONGEST_NAME] + ".npy"
         np.save(folder / file, np.asarray(array, order="C"), allow_pickle=False)
         entries.append({"steps": list(steps), "file": file})
     return {"arrays": entries}
