@@ -6,6 +6,7 @@ import enum
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,36 @@ def test_a_kept_call_that_fails_fails_by_hand_too(modules: dict[str, ExternalMod
     done = subprocess.run(shlex.split(command), capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 1
     assert "in do_raise" in done.stderr and "no objects in" in done.stderr
+
+
+def test_a_call_is_kept_though_its_script_cannot_be_run(modules: dict[str, ExternalModule], tmp_path: Path) -> None:
+    module, folder = modules["memory"], tmp_path / "kept"
+    (module.folder.path / "bad.py").write_text("import no_such_package\n")
+    with pytest.raises(WorkerError, match="no_such_package"):
+        module.call("bad.py", mode="one-shot", keep_folder=folder, image=np.ones(3))
+    command = (folder / "README.txt").read_text().strip().splitlines()[-1]
+    done = subprocess.run(shlex.split(command), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1 and "no_such_package" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of files")
+def test_a_folder_in_which_a_call_could_not_be_kept_can_be_used_again(
+    modules: dict[str, ExternalModule], tmp_path: Path
+) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    try:
+        with pytest.raises(ExternalModuleError, match="cannot be passed"):
+            modules["memory"].call(
+                SCRIPT, mode="one-shot", keep_folder=tmp_path, what="echo", a=np.ones(3), b=np.ones(100_000)
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "argument-0-a.npy").exists()
+    modules["memory"].call(SCRIPT, mode="one-shot", keep_folder=tmp_path, what="count")
+    assert {path.name for path in tmp_path.iterdir()} == {"README.txt", "request.json", "result.json"}
 
 
 def test_a_folder_with_other_files_is_not_taken(modules: dict[str, ExternalModule], tmp_path: Path) -> None:

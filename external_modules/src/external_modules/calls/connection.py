@@ -132,6 +132,7 @@ class WorkerConnection:
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._code: int | None = None
+        self._ready = False
         self.ended = threading.Event()
         try:
             self._tree = ProcessTree(
@@ -175,12 +176,14 @@ class WorkerConnection:
         return self._output.tail()
 
     def wait_until_ready(self, limits: Limits) -> None:
-        """Wait until the script serves; nothing is lost by ending it before.
+        """Wait until the script serves, if it does not yet; nothing is lost by ending it before.
 
         Raises:
             WorkerError: it ended, or took too long.
             CallAbortedError: the host gives up.
         """
+        if self._ready:
+            return
         try:
             message = self._receive(limits)
         except _TimeOverError:
@@ -200,6 +203,7 @@ class WorkerConnection:
                 str(message.get("traceback", "")),
                 self.tail(),
             )
+        self._ready = True
         about = message["ready"]
         self.note(f"is ready: process {about['process']}, Python {about['python']}, numpy {about['numpy']}")
 

@@ -34,8 +34,9 @@ class KeptCall:
             present = [path.name for path in self.folder.iterdir()]
             if present and REQUEST_FILE not in present:
                 raise ExternalModuleError(f"{self.folder} is not empty; name a folder of its own for the call to keep")
+            (self.folder / REQUEST_FILE).write_bytes(b"")  # first of all: the folder is this class's, whatever happens
             for name in present:
-                if name in (REQUEST_FILE, RESULT_FILE, README_FILE) or _FILES_OF_ARRAYS.fullmatch(name):
+                if name in (RESULT_FILE, README_FILE) or _FILES_OF_ARRAYS.fullmatch(name):
                     (self.folder / name).unlink()
         except OSError as error:
             raise self._failure(error) from error

@@ -109,12 +109,13 @@ class ServerWorker:
             return self._call_once(arguments, limits, progress)
 
     def _call_once(self, arguments: Mapping[str, Any], limits: Limits, progress: ProgressCallback | None) -> Any:
-        connection, exchange = self._connect(limits)
+        connection, exchange = self._connect()
         self._number += 1
         with NotedCall(connection, self._number) as computed:
             request = {"call": self._number, **pack_arguments(exchange, arguments)}
             if self._kept is not None:
                 self._kept.write_request(self.program, request)
+            connection.wait_until_ready(limits)
             connection.send(request)
             answer = connection.converse(self._number, limits, progress)
             if self._kept is not None:
@@ -122,7 +123,7 @@ class ServerWorker:
             computed.append(seconds_of(answer, connection))
             return exchange.unpack(answer)
 
-    def _connect(self, limits: Limits) -> tuple[WorkerConnection, ArrayExchange]:
+    def _connect(self) -> tuple[WorkerConnection, ArrayExchange]:
         if self._connection is not None and self._exchange is not None and self._connection.is_running:
             return self._connection, self._exchange
         self._part()
@@ -148,7 +149,6 @@ class ServerWorker:
         outgoing, incoming = blocks or (None, None)
         self._exchange = ArrayExchange(outgoing, incoming, folder, "argument", keep_files=keep)
         atexit.register(self.close)
-        connection.wait_until_ready(limits)
         self._idle_since = time.monotonic()
         threading.Thread(target=self._leave_when_idle, args=(connection,), name="idle", daemon=True).start()
         return connection, self._exchange
