@@ -133,6 +133,23 @@ print(module.call(SCRIPT, what="pid"), flush=True)
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="open files have no numbers there")
+def test_a_host_needs_no_standard_streams(tmp_path: Path) -> None:
+    body = """
+for number in range(3):
+    os.close(number)
+image = np.arange(6, dtype=np.uint16)
+for mode in ("server", "one-shot"):
+    result = module.call(SCRIPT, mode=mode, what="echo", image=image, timeout=20)
+    assert (result["image"] == image).all()
+Path(sys.argv[1], "well").touch()
+module.close()
+os._exit(0)
+"""
+    run_host(tmp_path, body, "").communicate(timeout=30)
+    assert (tmp_path / "well").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 def test_a_forked_host_has_a_worker_of_its_own(tmp_path: Path) -> None:
     body = """

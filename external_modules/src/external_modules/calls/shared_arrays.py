@@ -303,6 +303,16 @@ def _checked(array: Array, name: str) -> Array:
 
 
 def _make_memory() -> int:
+    import fcntl
+
+    descriptor = _open_memory()
+    # Of a host without standard streams it may be 0, 1 or 2, which a worker has for something else.
+    higher = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return higher
+
+
+def _open_memory() -> int:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # forbidden, as in some containers
             return os.memfd_create("external_modules")
