@@ -61,7 +61,7 @@ class ExternalModule:
         self._log = LogFile(home_folder / "logs" / f"{self.folder.name}.log")
         self._idle_timeout = idle_timeout
         self._shared_memory = shared_memory
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a batch that is collected as garbage meanwhile needs it too
         self._environment: Environment | None = None
         self._servers: dict[Path, ServerWorker] = {}
         self._one_shots: set[ServerWorker] = set()

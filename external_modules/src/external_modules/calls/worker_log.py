@@ -29,7 +29,7 @@ class LogFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is collected as garbage meanwhile may end a worker, which is noted
 
     def append(self, content: bytes) -> None:
         """Add output. A full disk costs the output, never a call."""
@@ -60,7 +60,7 @@ class LogFile:
     def _rotate(self) -> None:
         names = [self.path, *(self.path.with_name(f"{self.path.name}.{number}") for number in range(1, OLD_FILES + 1))]
         for number in range(OLD_FILES, 0, -1):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # Windows renames no file that another host is writing to: next time
                 os.replace(names[number - 1], names[number])
 
 
