@@ -8,14 +8,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
-from calling_behaving_worker import SCRIPT, is_running, open_module, wait_until_gone
+from calling_behaving_worker import SCRIPT, ThisInterpreter, is_running, make_module, open_module, wait_until_gone
 
+from external_modules.environments.store import Environment
 from external_modules.errors import (
     CallAbortedError,
     ExternalModuleError,
@@ -24,10 +25,12 @@ from external_modules.errors import (
     WorkerTimeoutError,
 )
 from external_modules.external_module import ExternalModule
+from external_modules.module_folder import ModuleFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the faults are made with POSIX signals")
 
 Mode = Literal["server", "one-shot"]
+Report = Callable[[float | None, str], object]
 BOTH = pytest.mark.parametrize("mode", ["server", "one-shot"])
 
 
@@ -265,6 +268,27 @@ def test_closing_aborts_what_is_being_computed_and_who_waits(module: ExternalMod
         thread.join()
     assert len(errors) == 3
     assert time.monotonic() - begin < 10
+
+
+def test_closing_stops_the_making_of_an_environment(tmp_path: Path) -> None:
+    class Slow(ThisInterpreter):
+        def ensure(
+            self, folder: ModuleFolder, report: Callable[[float | None, str], object] | None = None
+        ) -> Environment:
+            assert report is not None
+            begun.set()
+            for _ in range(200):
+                report(None, "making")
+                time.sleep(0.05)
+            return super().ensure(folder)
+
+    begun = threading.Event()
+    module = ExternalModule(make_module(tmp_path / "behaving"), tmp_path, environments=Slow())
+    closer = threading.Thread(target=lambda: (begun.wait(10), module.close()))
+    closer.start()
+    with pytest.raises(CallAbortedError):
+        module.call(SCRIPT, what="pid")
+    closer.join()
 
 
 def test_a_callback_cannot_call_its_own_worker(module: ExternalModule) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import os
 import signal
@@ -253,6 +254,15 @@ def test_an_idle_worker_leaves_and_the_next_call_starts_one(tmp_path: Path) -> N
         assert module.call(SCRIPT, what="pid") == pid
         wait_until_gone([pid], 5)
         assert module.call(SCRIPT, what="pid") != pid
+
+
+def test_a_worker_ends_when_nobody_has_its_module_any_more(tmp_path: Path) -> None:
+    module = open_module(tmp_path)
+    pid = module.call(SCRIPT, what="pid")
+    assert is_running(pid)
+    del module
+    gc.collect()
+    wait_until_gone([pid], 5)
 
 
 def test_a_worker_may_stay_for_ever(tmp_path: Path) -> None:  # a thread that fails is a warning, hence an error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ class Environments(Protocol):
 class ExternalModule:
     """Calls the worker scripts of a module. May be used from any thread, and as a context manager.
 
+    Its workers end with `close`, when nobody has it any more, or with this process.
     Nothing of this process is changed: neither its modules' path, its environment, its working folder nor its signals.
 
     Args:
@@ -65,6 +67,8 @@ class ExternalModule:
         self._environment: Environment | None = None
         self._servers: dict[Path, ServerWorker] = {}
         self._one_shots: set[ServerWorker] = set()
+        self._closing = threading.Event()
+        weakref.finalize(self, _end_workers, self._servers).atexit = False  # there each worker ends by itself
 
     @property
     def name(self) -> str:
@@ -221,6 +225,8 @@ class ExternalModule:
         """End the workers; calls that are being computed are aborted. A later call starts anew."""
         with self._lock:
             workers = [*self._servers.values(), *self._one_shots]
+            closing, self._closing = self._closing, threading.Event()
+            closing.set()
         for worker in workers:
             worker.close()
 
@@ -253,11 +259,12 @@ class ExternalModule:
         if not script.is_file():
             raise InvalidModuleError(f"The module {self.name} has no worker script {script}; check WORKER_SCRIPT")
         reached = 0.0
+        closing = self._closing
 
         def report(fraction: float | None, text: str) -> None:
             nonlocal reached
             reached = reached if fraction is None else fraction
-            if should_abort is not None and should_abort():
+            if closing.is_set() or (should_abort is not None and should_abort()):
                 raise CallAbortedError("The call was aborted while the environment was being made")
             if progress is not None:
                 progress(reached, text)
@@ -293,3 +300,9 @@ class ExternalModule:
         if replaced is not None:  # its environment has been made anew
             replaced.close()
         return server
+
+
+def _end_workers(servers: Mapping[Path, ServerWorker]) -> None:
+    """End the workers of a module that nobody has any more, as that of a node script that its host loaded anew."""
+    for server in servers.values():  # in threads: garbage is collected in any thread, also in one that reads from them
+        threading.Thread(target=server.close, name="end", daemon=True).start()
