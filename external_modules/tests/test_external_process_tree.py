@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from external_modules.process_tree import ProcessTree, end_processes, is_alive
+from external_modules.process_tree import ProcessTree, _posix_table, end_processes, is_alive
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sessions and signals")
 
@@ -57,6 +57,13 @@ def test_what_the_first_process_left_behind_is_ended(tmp_path: Path, how: str) -
     assert tree.end() == 0
     wait_for_end(child)
     assert tree.end() == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/bin/ps"), reason="there is no ps")
+def test_processes_are_found_without_a_path_for_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    table = _posix_table()
+    assert table[os.getpid()] == (os.getppid(), os.getpgrp(), False)
 
 
 @pytest.mark.skipif(not hasattr(os, "waitid"), reason="macOS before Python 3.13")

@@ -221,7 +221,7 @@ def _linux_table(mark: str) -> dict[int, tuple[int, int, bool]]:
 def _posix_table() -> dict[int, tuple[int, int, bool]]:
     """Return parent and process group for each process that is no zombie."""
     listed = subprocess.run(
-        ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ["/bin/ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     rows = (row.split() for row in listed.stdout.splitlines())
     return {int(row[0]): (int(row[1]), int(row[2]), False) for row in rows if len(row) == 4 and row[3][:1] != b"Z"}
