@@ -174,6 +174,14 @@ def do_report_later(progress: Progress) -> Any:
     threading.Thread(target=do_steps, args=(progress, 100, 0.01), daemon=True).start()
 
 
+def do_nest(progress: Progress, depth: int) -> Any:
+    sys.setrecursionlimit(20 * depth)
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def do_pool(progress: Progress) -> Any:
     import multiprocessing
 

@@ -188,6 +188,12 @@ def test_an_error_in_the_hosts_function_stops_the_worker(module: ExternalModule)
     assert module.call(SCRIPT, what="pid") == before
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="so much can be read there")
+def test_an_answer_that_cannot_be_read_is_told(module: ExternalModule) -> None:
+    with pytest.raises(WorkerError, match=r"what it answered cannot be read \(RecursionError"):
+        module.call(SCRIPT, what="nest", depth=3000, timeout=10)
+
+
 def test_a_worker_that_ended_between_calls_is_started_anew(module: ExternalModule) -> None:
     for _ in range(3):
         pid = module.call(SCRIPT, what="pid")

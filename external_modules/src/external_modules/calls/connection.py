@@ -335,9 +335,12 @@ class WorkerConnection:
                 write_line(pipe.fileno(), line)
 
     def _read_messages(self, pipe: IO[bytes]) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             for message in read_messages(pipe.fileno()):
                 self._received.put(message)
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
+            text = f"what it answered cannot be read ({error!r})"
+            self._received.put({"error": 0, "message": text, "traceback": ""})
         self._received.put(None)
 
     def _read_output(self, pipe: IO[bytes]) -> None:
