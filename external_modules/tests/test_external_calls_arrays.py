@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from calling_behaving_worker import SCRIPT, open_module
 
+from external_modules.calls.shared_arrays import SharedBlock
 from external_modules.errors import ExternalModuleError, WorkerError
 from external_modules.external_module import ExternalModule
 
@@ -175,6 +177,36 @@ def test_results_of_growing_and_shrinking_size(modules: dict[str, ExternalModule
     sent = [np.full((side, side), side, np.uint16) for side in (4000, 20, 5000)]
     for image in sent:
         assert_same(module.call(SCRIPT, what="echo", image=image)["image"], image)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory")
+def test_a_result_for_which_there_is_no_room_is_told(modules: dict[str, ExternalModule]) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    module = modules["memory"]
+    worker = module.call(SCRIPT, what="pid")
+
+    def leave_little_room() -> bool:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**25, before[1]))
+        return False
+
+    try:
+        with pytest.raises(ExternalModuleError, match="The result cannot be taken from the worker"):
+            module.call(SCRIPT, what="labels", side=6000, should_abort=leave_little_room)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert module.call(SCRIPT, what="pid") == worker
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="memory without a descriptor")
+def test_memory_that_nobody_wrote_to_is_not_read() -> None:
+    block = SharedBlock()
+    os.ftruncate(block.descriptor, 2**20)
+    with pytest.raises(OSError, match="went with the process"):
+        block.read({"arrays": [], "memory": {"name": None, "size": 2**20}})
+    block.close()
 
 
 def test_files_of_a_server_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,13 @@ def pack_arguments(exchange: ArrayExchange, arguments: Mapping[str, Any]) -> Mes
         raise ExternalModuleError(f"The arguments cannot be passed to the worker: {error}") from error
 
 
+def unpack_result(exchange: ArrayExchange, answer: Message) -> Any:
+    try:
+        return exchange.unpack(answer)
+    except OSError as error:
+        raise ExternalModuleError(f"The result cannot be taken from the worker: {error}") from error
+
+
 def seconds_of(answer: Message, connection: WorkerConnection) -> float:
     """Return how long the worker computed.
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from external_modules.calls.call_parts import NotedCall, pack_arguments, seconds_of, temporary_folder
+from external_modules.calls.call_parts import NotedCall, pack_arguments, seconds_of, temporary_folder, unpack_result
 from external_modules.calls.connection import (
     AbortQuestion,
     Limits,
@@ -121,7 +121,7 @@ class ServerWorker:
             if self._kept is not None:
                 self._kept.write_result(answer)
             computed.append(seconds_of(answer, connection))
-            return exchange.unpack(answer)
+            return unpack_result(exchange, answer)
 
     def _connect(self) -> tuple[WorkerConnection, ArrayExchange]:
         if self._connection is not None and self._exchange is not None and self._connection.is_running:

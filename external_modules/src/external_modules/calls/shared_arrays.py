@@ -70,13 +70,14 @@ class SharedBlock:
             OSError: there is not enough memory.
         """
         entries: list[dict[str, Any]] = []
-        offset = 0
+        offset = _ALIGNMENT  # the first byte tells that something was written
         for steps, array in located:
             entries.append(
                 {"steps": list(steps), "dtype": array.dtype.str, "shape": list(array.shape), "offset": offset}
             )
             offset += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
         memory = self._reserve(offset)
+        memory[0] = 1
         for number, (_, array) in enumerate(located):
             if array.size:
                 np.ndarray(array.shape, array.dtype, memory, entries[number]["offset"])[...] = array
@@ -86,9 +87,11 @@ class SharedBlock:
         """Return copies of the arrays that the other side wrote last.
 
         Raises:
-            OSError: the memory cannot be mapped.
+            OSError: the memory cannot be mapped, or is not what was written to.
         """
         memory = self._follow(**packed["memory"])
+        if not memory[0]:  # Windows makes new memory of the name when the writing process has just ended
+            raise OSError("The arrays went with the process that wrote them")
         return [
             (
                 tuple(entry["steps"]),
