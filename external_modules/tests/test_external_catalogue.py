@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
-from tiny_module_folders import make_module, make_wheel, use_only
+from tiny_module_folders import SOURCES, make_module, make_wheel, use_only
 
 from external_modules.catalogue import read_catalogue, size_of, unshared_size_of, usual_folders
 from external_modules.environments.store import EnvironmentStore
@@ -62,6 +65,35 @@ def test_the_first_of_two_with_one_name_counts(tmp_path: Path, wheel: Path) -> N
     make_module(tmp_path / "others" / "tiny_module", wheel)
     (entry,) = read_catalogue([mine.parent, tmp_path / "others"], EnvironmentStore(tmp_path))
     assert entry.path == mine
+
+
+AS_ANOTHER_ACCOUNT = """
+import os, sys
+from pathlib import Path
+from external_modules.catalogue import read_catalogue
+from external_modules.environments.store import EnvironmentStore
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+folder = Path(sys.argv[1])
+print([entry.name for entry in read_catalogue([folder], EnvironmentStore(folder / "home"))])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights of files")
+def test_a_folder_that_may_not_be_looked_into_hides_no_other(wheel: Path) -> None:
+    with tempfile.TemporaryDirectory() as place:  # other accounts cannot look into pytest's
+        os.chmod(place, 0o755)
+        make_module(Path(place, "tiny_module"), wheel)
+        Path(place, "private").mkdir(mode=0)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_ANOTHER_ACCOUNT, place],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        )
+    assert done.stdout == "['tiny_module']\n", done.stderr
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:

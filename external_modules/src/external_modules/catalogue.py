@@ -73,7 +73,8 @@ def read_catalogue(folders: Sequence[Path], store: EnvironmentStore) -> list[Cat
     found: dict[str, CatalogueEntry] = {}
     for folder in folders:
         try:
-            paths = sorted(path for path in folder.iterdir() if (path / DESCRIPTION_FILE).is_file())
+            # os.path, since a folder that this account may not look into is an error for pathlib
+            paths = sorted(path for path in folder.iterdir() if os.path.isfile(path / DESCRIPTION_FILE))
         except OSError as error:
             raise InvalidModuleError(
                 f"The folder of modules {folder} cannot be read: {error.strerror}. Name another."
