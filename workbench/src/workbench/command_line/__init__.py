@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from workbench.command_line import export, import_, run_tool, serve
+from workbench.command_line import export, files, import_, run_tool, serve
 from workbench.errors import WorkbenchError
 
 _INTERRUPTED = 130  # what a shell shows for a program that Ctrl-C ended
@@ -41,6 +41,6 @@ def _build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for module in (import_, serve, run_tool, export):
+    for module in (import_, serve, run_tool, export, files):
         module.add_parser(verbs)
     return parser
