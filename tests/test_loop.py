@@ -1,4 +1,4 @@
-"""The main job: the whole loop through real processes and HTTP, on the real sample and on simulated frames."""
+"""The main job: the whole loop through real processes and HTTP, and the model that came of it at a microscope."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from platform_driver import ROOT
+from whole_modules import share_downloads
 
+from condensatenet import CondensateNetPipeline, simulate_frame
 from condensatenet.files.images import read_labels
+from external_modules.errors import ModuleEnvironmentError
+from external_modules.external_module import ExternalModule
 
+MODULE = ROOT / "external_modules" / "modules" / "condensatenet_module"
 POSITIONS = {"nuclei": 1, "simulated": 12}
 
 
@@ -79,3 +86,35 @@ def test_training_through_the_workers_helps_on_what_it_never_saw(sample: str, lo
     data = loops[sample].output / "workbench"
     assert not (data / "server.json").exists()
     assert not any(path.is_file() for path in (data / "files" / ".partial").rglob("*"))
+
+
+@pytest.mark.timeout(1800)  # torch may have to be downloaded
+def test_what_was_learnt_runs_at_the_microscope(
+    loops: dict[str, Loop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loops["simulated"].finish()
+    data = str(loops["simulated"].output / "workbench")
+    item = "Private/.condensatenet/models/my model.tar.gz"
+    command = [sys.executable, "-m", "workbench", "files", item, "--output", tmp_path, "--data", data]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    image, _ = simulate_frame((200, 260), rng=np.random.default_rng(5), bit_depth=16)
+    with tarfile.open(tmp_path / "my model.tar.gz") as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (model,) = (path.parent for path in (tmp_path / "unpacked").rglob("config.json"))
+    expected = CondensateNetPipeline.from_local(model, "cpu").segment(image)
+    assert expected.max() > 3
+
+    home = tmp_path / "home"
+    home.mkdir()
+    share_downloads(home)
+    monkeypatch.setenv("EXTERNAL_MODULES_TORCH_BACKEND", "cpu")
+    with ExternalModule(MODULE, home) as module:
+        try:
+            module.ensure_environment()
+        except ModuleEnvironmentError as error:
+            if "no package index could be reached" not in str(error):
+                raise
+            pytest.skip(f"the module's environment cannot be made: {error}")
+        labels = module.call("worker.py", input_image=image, model=tmp_path / "my model.tar.gz")
+    assert np.array_equal(labels, expected)
