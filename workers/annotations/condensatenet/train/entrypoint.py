@@ -36,7 +36,7 @@ EPOCHS, LEARNING_RATE, PATCH_SIZE = "Epochs", "Learning Rate", "Patch Size"
 PATCH_MULTIPLE = 32
 TITLE = "CondensateNet training"
 WAIT_FOR_SERVER_S = 600.0  # with a trained model in hand
-PAUSE_S = 20.0
+PAUSE_S = 5.0
 
 NUMBERS: dict[str, dict[str, Any]] = {
     EPOCHS: {
