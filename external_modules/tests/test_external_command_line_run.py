@@ -167,8 +167,9 @@ def test_run_segments_files_of_every_kind(place: Place, tmp_path: Path) -> None:
     output = tmp_path / "results" / "of today"
 
     code, printed, errors = place.call("run", "star_dist_module", images, "--output", output, "--channel", "1", *EXACT)
-    broken, *without_channel = errors.splitlines()
+    broken, *without_channel, summary = errors.splitlines()
     assert code == 1 and f"error: {images / 'broken.tif'} cannot be read (" in broken
+    assert summary == "4 of 6 images failed"
     assert without_channel == [
         f"external-modules: error: {images / name} has 1 channel, counted from 0; there is no channel 1."
         for name in ("deep.png", "float.TIFF", "grey.png")
@@ -219,9 +220,15 @@ def test_run_tells_of_a_setting_that_the_worker_does_not_have(place: Place, tmp_
     PIL.Image.fromarray(squares(1)[0]).save(tmp_path / "a.png")
     arguments = ("star_dist_module", tmp_path / "a.png", "--output", tmp_path / "out", "--set", "sgima=1")
     code, _, errors = place.call("run", *arguments)
-    (line,) = errors.splitlines()
-    assert code == 1 and "unexpected keyword argument 'sgima' (more in " in line and line.endswith(".log)")
-    assert not list((tmp_path / "out").iterdir())
+    assert code == 1 and not (tmp_path / "out").exists()
+    assert errors == (
+        "external-modules: error: star_dist_module has no setting 'sgima' (is sigma meant?); it has sigma, threshold, "
+        "min_area.\n"
+    )
+    code, _, errors = place.call("run", *arguments[:-1], "sigma=1,5")
+    assert code == 1 and errors == 'external-modules: error: --set sigma: it is "1,5"; it must be a number.\n'
+    code, printed, errors = place.call("run", *arguments[:-1], "threshold=None")
+    assert code == 0 and "a.png: " in printed and not errors
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -31,9 +31,12 @@ from external_modules.image_files import (
     write_labels,
     write_table,
 )
-from external_modules.module_folder import USUAL_WORKER
+from external_modules.module_folder import USUAL_WORKER, ModuleFolder
+from external_modules.pipeline.parameters import like, listed
+from external_modules.pipeline.worker_functions import read_worker_functions
 from external_modules.plane_segmentation import GIVEN_ARGUMENTS, segment_planes, table_of_planes
 
+_SPELLED_AS_IN_PYTHON = {"None": None, "True": True, "False": False}
 _LABELS, _TABLE = "_labels.tif", "_objects.csv"
 
 
@@ -48,7 +51,7 @@ def add_parsers(verbs: Verbs) -> None:
         "pixel's value is the number of its object) and NAME_objects.csv (a row for each object, in pixels).\n"
         "Every plane of a stack is segmented by itself; objects are numbered through from plane to plane.",
         examples="  external-modules run threshold_module image.tif --output results\n"
-        "  external-modules run threshold_module images --output results --set sigma=2 --set threshold=null",
+        "  external-modules run threshold_module images --output results --set sigma=2 --set threshold=None",
     )
     parser.add_argument("module", metavar="MODULE", help="name or path of a module")
     parser.add_argument(
@@ -61,7 +64,8 @@ def add_parsers(verbs: Verbs) -> None:
         default=[],
         type=_setting,
         metavar="NAME=VALUE",
-        help="a setting of the module's worker: a number, true, false, null, JSON, or text (write paths absolute)",
+        help="a setting of the module's worker (see its README.md): a number, true, false, None, JSON, or text (write "
+        "paths absolute)",
     )
     parser.add_argument("--channel", type=int, metavar="NUMBER", help="which channel, counted from 0 (default: 0)")
     add_modules_option(parser)
@@ -71,10 +75,11 @@ def run_run(arguments: argparse.Namespace) -> int:
     """Segment images and print what was found; go on with the next image when one fails."""
     prepare_to_read_images("Reading images")
     folder = usable_folder(find_entry(arguments.module, arguments, EnvironmentStore()))
+    settings = dict(arguments.set)
+    _check_settings(folder, settings)
     images = find_images(arguments.image, results=(_LABELS,))
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
-    settings = dict(arguments.set)
     failed = 0
     with ExternalModule(folder.path) as module:
         with ProgressDisplay(module.name) as progress:
@@ -89,7 +94,33 @@ def run_run(arguments: argparse.Namespace) -> int:
                 complain(f"{about}{one_line(error)}{log}")
             else:
                 print(f"{path.name}: {count_noun(found, 'object')}, {output / path.stem}{_LABELS}", flush=True)
+    if failed and len(images) > 1:
+        say(f"{failed:,} of {count_noun(len(images), 'image')} failed")
     return 1 if failed else 0
+
+
+def _check_settings(folder: ModuleFolder, settings: Mapping[str, Any]) -> None:
+    """Check names and values by the text of the worker's function, before its first image.
+
+    Raises:
+        ExternalModuleError: it has no such setting, or needs another, or another value.
+    """
+    for function in read_worker_functions(folder.path).values():
+        if function.script != USUAL_WORKER:
+            continue
+        known = function.parameters
+        for name, value in settings.items():
+            if name in known:
+                problem = known[name].accepted.problem_of(value)
+                if problem:
+                    raise ExternalModuleError(f"--set {name}: it {problem}.")
+            elif not function.takes_more:
+                raise ExternalModuleError(
+                    f"{folder.name} has no setting {name!r}{like(name, known)}; it has {listed(known)}."
+                )
+        missing = [name for name, parameter in known.items() if parameter.required and name not in settings]
+        if missing:
+            raise ExternalModuleError(f"{folder.name} needs {listed(missing)}: --set {missing[0]}=VALUE.")
 
 
 def _segment(
@@ -117,6 +148,8 @@ def _setting(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier() or name in GIVEN_ARGUMENTS:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE with the name of a setting, such as sigma=2")
+    if value in _SPELLED_AS_IN_PYTHON:  # so the modules' READMEs have it
+        return name, _SPELLED_AS_IN_PYTHON[value]
     try:
         return name, json.loads(value)
     except (ValueError, RecursionError):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from external_modules.errors import InvalidModuleError, PipelineError
 from external_modules.module_folder import USUAL_WORKER, ModuleFolder
 from external_modules.pipeline.base_functions import BASE, ENDINGS, FUNCTIONS, LOAD, problem_of
-from external_modules.pipeline.parameters import TEXT, WHOLE_NUMBER, Parameter
+from external_modules.pipeline.parameters import TEXT, WHOLE_NUMBER, Parameter, like, listed
 from external_modules.pipeline.worker_functions import Function, read_worker_functions
 from external_modules.pipeline.yaml_lines import Located, Problems, read_yaml
 from external_modules.plane_segmentation import GIVEN_ARGUMENTS
@@ -177,11 +176,11 @@ class _Check:
         if functions is not FUNCTIONS and self.folder is None:
             return None  # the environment's module is the problem
         if not named:
-            self._add(line, f'"function" is missing; use one of {_listed(functions)}')
+            self._add(line, f'"function" is missing; use one of {listed(functions)}')
             return None
         if named not in functions:
             line = fields["function"].line
-            self._add(line, f"{module} has no function {named!r}{_like(named, functions)}; it has {_listed(functions)}")
+            self._add(line, f"{module} has no function {named!r}{like(named, functions)}; it has {listed(functions)}")
             return None
         return named, functions[named]
 
@@ -205,11 +204,11 @@ class _Check:
                 if problem:
                     self._add(value.line, f'"{name}" {problem}')
             elif not function.takes_more:
-                close = _like(name, known)
-                self._add(value.line, f"{called} has no parameter {name!r}{close}; it has {_listed(known)}")
+                close = like(name, known)
+                self._add(value.line, f"{called} has no parameter {name!r}{close}; it has {listed(known)}")
         missing = [name for name, parameter in known.items() if parameter.required and name not in values]
         if missing:
-            self._add(line, f"{called} needs {_listed(missing)}, which params of this step must give")
+            self._add(line, f"{called} needs {listed(missing)}, which params of this step must give")
         return values
 
     def _needed_labels(self, given: Located | None, line: int) -> str:
@@ -221,7 +220,7 @@ class _Check:
         named = given.value
         if isinstance(named, str) and named not in self._labels and not self._unclear:
             what = "gives none" if named in self._lines else "is none"
-            there = f"; labels come from {_listed(self._labels)}" if self._labels else ""
+            there = f"; labels come from {listed(self._labels)}" if self._labels else ""
             self._add(given.line, f"this step needs the labels of an earlier step {named!r}, which {what}{there}")
         return named if isinstance(named, str) else ""
 
@@ -239,15 +238,15 @@ class _Check:
     ) -> dict[str, Located]:
         known = (*required, *optional)
         if not isinstance(given.value, dict):
-            self._add(given.line, f"{what} must be a map of {_listed(known)}")
+            self._add(given.line, f"{what} must be a map of {listed(known)}")
             return {}
         fields: dict[str, Located] = given.value
         for name, value in fields.items():
             if name not in known:
-                self._add(value.line, f"{what} has no {name!r}{_like(name, known)}; it has {_listed(known)}")
+                self._add(value.line, f"{what} has no {name!r}{like(name, known)}; it has {listed(known)}")
         missing = [name for name in required if name not in fields]
         if missing:
-            self._add(given.line, f"{what} needs {_listed(missing)}")
+            self._add(given.line, f"{what} needs {listed(missing)}")
         return fields
 
     def _text(self, given: Located | None, name: str) -> str:
@@ -258,12 +257,3 @@ class _Check:
             self._add(given.line, f'"{name}" {problem}')
             return ""
         return str(given.value)
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
-
-
-def _like(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), 1)
-    return f" (is {close[0]} meant?)" if close else ""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +73,17 @@ class Parameter:
 
     accepted: Accepted = ANYTHING
     required: bool = False
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a message."""
+    return ", ".join(names) or "none"
+
+
+def like(name: str, known: Iterable[str]) -> str:
+    """Return which known name may be meant, such as " (is sigma meant?)"; empty if none is like it."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f" (is {close[0]} meant?)" if close else ""
 
 
 def accepted_by(annotation: ast.expr | None) -> Accepted:

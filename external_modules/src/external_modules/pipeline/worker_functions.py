@@ -39,7 +39,7 @@ def read_worker_functions(folder: Path) -> dict[str, Function]:
     found: dict[str, Function] = {}
     for path in sorted(folder.glob("*.py"), key=lambda path: (path.name != USUAL_WORKER, path.name)):
         try:
-            tree = ast.parse(path.read_bytes())
+            tree = ast.parse(path.read_bytes(), path.name)
         except (OSError, ValueError, SyntaxError, RecursionError) as error:
             if path.name != USUAL_WORKER:
                 continue
