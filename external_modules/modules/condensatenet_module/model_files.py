@@ -88,7 +88,9 @@ def _unpack(archive: Path, file: BinaryIO, folder: Path) -> None:
                     shutil.copyfileobj(content, target, _CHUNK)
             stream.read_to_end(archive)
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
-        raise _error(archive, f"it is damaged or incomplete ({error}); copy it again") from error
+        raise _error(
+            archive, f"it is damaged or incomplete, or no archive of a model ({error}); copy it again"
+        ) from error
     for name in FILE_LIMITS:
         if name not in found:
             raise _error(archive, f"it holds no {name}")
