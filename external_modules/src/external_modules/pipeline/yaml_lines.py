@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 
 _MOST_VALUES = 100_000  # a few short lines can stand for billions of values that refer to each other
 
+_COLUMN = "; see that this line and those around it begin in the columns where they should"
+_HINTS = (
+    ("<block end>", _COLUMN),
+    ("mapping values are not allowed", f"{_COLUMN}, and that a text with a colon is in quotes"),
+    ("'\\t'", "; use spaces instead of tabs"),
+)  # what PyYAML says, and what is usually the cause
+
 
 @dataclass(frozen=True)
 class Located:
@@ -74,7 +81,9 @@ def read_yaml(text: str, problems: Problems) -> Located:
         root = Located(None, 1) if node is None else _Reading(loader, problems).read(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problems.add(mark.line + 1 if mark else 1, f"this is no YAML: {error.problem or error.context}")
+        text = error.problem or error.context or ""
+        hint = next((hint for sign, hint in _HINTS if sign in text), "")
+        problems.add(mark.line + 1 if mark else 1, f"this is no YAML: {text}{hint}")
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         problems.add(line, f"this is no YAML: the character number {error.character} is not allowed")
@@ -121,7 +130,9 @@ class _Reading:
             key = self.read(key_node).value
             value = self.read(value_node, line)
             if not isinstance(key, str):
-                self._problems.add(line, f"{key!r} cannot be a name; write it in quotes if it is one")
+                self._problems.add(
+                    line, f"{key!r} cannot be a name; write it in quotes if it is one (a decimal has a point: 1.5)"
+                )
             elif key in found:
                 self._problems.add(line, f"{key!r} is given a second time; it is in line {found[key].line} already")
             else:
