@@ -275,7 +275,7 @@ def test_a_callback_cannot_call_its_own_worker(module: ExternalModule) -> None:
     ("text", "told"),
     [
         ("import no_such_package\n", "No module named 'no_such_package'"),
-        ("def broken(:\n", "SyntaxError"),
+        ("\ndef broken(:\n", 'bad.py", line 2)'),
         ("print('nothing to do')\n", "with exit code 0. Does the script call serve(...)?"),
         ("import sys\nsys.exit('no licence')\n", "with exit code 1"),
     ],

@@ -108,7 +108,7 @@ class Service:
         """Tell the host that the script cannot be run."""
         _mark_output()
         with contextlib.suppress(OSError):
-            self._writer.send({"error": 0, "kind": RAISED, "message": text.strip().splitlines()[-1], "traceback": text})
+            self._writer.send({"error": 0, "kind": RAISED, "message": _in_one_line(text), "traceback": text})
         sys.exit(1)
 
     def _exchange(self) -> ArrayExchange:
@@ -237,6 +237,14 @@ def _mark_output() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os.write(2, b"\0")
+
+
+def _in_one_line(text: str) -> str:
+    """Return a traceback's last line; of a script that is no Python also where, which is in another line."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    places = [line for line in lines if line.startswith('File "')]
+    is_no_python = lines[-1].startswith(("SyntaxError:", "IndentationError:", "TabError:"))
+    return f"{lines[-1]} ({places[-1]})" if is_no_python and places else lines[-1]
 
 
 def _describe() -> dict[str, Any]:
