@@ -207,6 +207,13 @@ def test_run_segments_files_of_every_kind(place: Place, tmp_path: Path) -> None:
     assert len(printed.splitlines()) == 5, "its own results were taken for images"
 
 
+def test_run_tells_that_a_file_does_not_say_what_its_pages_are(place: Place, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "pages.tif", np.stack([*squares(1)] * 5))
+    code, printed, errors = place.call("run", place.module, tmp_path / "pages.tif", "--output", tmp_path, *EXACT)
+    assert code == 0 and "pages.tif: 5 objects" in printed
+    assert errors == "pages.tif does not say what its 5 pages are; each is segmented, as a plane\n"
+
+
 def test_run_keeps_more_than_65535_objects(place: Place, tmp_path: Path) -> None:
     image = np.zeros((400, 400), np.uint8)
     image[::2, ::2] = image[1::2, 1::2] = 255

@@ -18,6 +18,7 @@ from external_modules.optional_packages import IMAGE_PACKAGES, check_that_packag
 
 ENDINGS = (".tif", ".tiff", ".png")
 
+_KNOWN_AXES = "TCZSYX"
 _CHANNEL_AXES = "CS"  # channels, and samples of a pixel such as red, green and blue
 
 
@@ -34,6 +35,13 @@ class Image:
     pixels: NDArray[Any]
     axes: str
     channels: int
+
+    @property
+    def has_unknown_axes(self) -> bool:
+        """Whether the file does not say what its pages are, such as planes or channels."""
+        return any(
+            axis not in _KNOWN_AXES and length > 1 for axis, length in zip(self.axes, self.pixels.shape, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -142,14 +150,14 @@ def read_tczyx(path: Path, axes: str | None = None) -> TczyxImage:
                 f"{path} has {pixels.ndim} axes ({found}, shape {pixels.shape}), and axes: {axes} names {len(axes)}."
             )
         found = axes
-    unknown = [place for place, axis in enumerate(found) if axis not in "TCZSYX"]
+    unknown = [place for place, axis in enumerate(found) if axis not in _KNOWN_AXES]
     if any(pixels.shape[place] > 1 for place in unknown):
         raise ExternalModuleError(
             f"{path} does not say what its axes are (shape {pixels.shape}, axes {found}). Say it in the params of the "
             'step that loads it, such as "axes: ZYX".'
         )
     pixels = pixels.squeeze(tuple(unknown))
-    found = "".join(axis for axis in found if axis in "TCZSYX")
+    found = "".join(axis for axis in found if axis in _KNOWN_AXES)
     absent = [axis for axis in "TCZS" if axis not in found]
     pixels, found = pixels[(None,) * len(absent)], "".join(absent) + found
     ordered = pixels.transpose([found.index(axis) for axis in "TCSZYX"])

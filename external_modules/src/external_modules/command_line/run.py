@@ -135,6 +135,8 @@ def _segment(
     if channel is None and image.channels > 1:
         say(f"{path.name} has {image.channels} channels; the first is used (--channel NUMBER for another)")
     planes = image.pixels.reshape(-1, *image.pixels.shape[-2:])
+    if image.has_unknown_axes:
+        say(f"{path.name} does not say what its {count_noun(len(planes), 'page')} are; each is segmented, as a plane")
     number, count = place
     with ProgressDisplay(f"{module.name} [{number + 1}/{count}] {path.name}") as progress:
         labels = segment_planes(module, USUAL_WORKER, planes, settings, progress)
