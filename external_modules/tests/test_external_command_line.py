@@ -253,7 +253,10 @@ def test_package_that_was_installed_without_its_modules(tmp_path: Path, monkeypa
     assert done.returncode == 1 and "The pattern of new modules is missing; it should be" in done.stderr
     shutil.copytree(PACKAGE / "modules" / "threshold_module", installed / "modules" / "threshold_module")
     done = start("new", "mine", "--modules", tmp_path, **place)
-    assert done.returncode == 0 and ModuleFolder(tmp_path / "mine_module").name == "mine_module", done.stderr
+    assert done.returncode == 0 and ModuleFolder(tmp_path / "mine_module").name == "mine_module" and not done.stderr
+    done = start("new", "mine", **place)
+    assert done.returncode == 0 and (installed / "modules" / "mine_module").is_dir()
+    assert "It lies in the installed package" in done.stderr
 
 
 def test_new_writes_a_whole_module(modules: Path) -> None:

@@ -87,7 +87,10 @@ def find_entry(text: str, arguments: argparse.Namespace, store: EnvironmentStore
             return entry
     names = ", ".join(entry.name for entry in entries) or "none"
     places = ", ".join(str(folder) for folder in folders)
-    raise InvalidModuleError(f"There is no module {text!r} in {places}. There are: {names}.")
+    raise InvalidModuleError(
+        f"There is no module {text!r} in {places}. There are: {names}. One elsewhere: give its path, or its "
+        "folder with --modules."
+    )
 
 
 def usable_folder(entry: CatalogueEntry) -> ModuleFolder:
