@@ -25,7 +25,8 @@ class ExternalModuleNode:
     that a host loads often.
 
     Attributes:
-        MODULE_NAME: the module's folder, see `find_module_folder`.
+        MODULE_NAME: name of the module's folder, which `find_module_folder` finds in the folders `modules` below
+            $EXTERNAL_MODULES_PATH and beside this package; or its path.
         WORKER_SCRIPT: file name of the worker's script in it.
     """
 
