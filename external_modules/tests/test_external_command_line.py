@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from tiny_module_folders import SOURCES, make_module, make_wheel, start_host, use_only
+from tiny_module_folders import SOURCES, lock_line, make_module, make_wheel, start_host, use_only
 
 from external_modules.module_folder import ModuleFolder
 
@@ -255,8 +255,41 @@ def test_package_that_was_installed_without_its_modules(tmp_path: Path, monkeypa
     done = start("new", "mine", "--modules", tmp_path, **place)
     assert done.returncode == 0 and ModuleFolder(tmp_path / "mine_module").name == "mine_module" and not done.stderr
     done = start("new", "mine", **place)
-    assert done.returncode == 0 and (installed / "modules" / "mine_module").is_dir()
-    assert "It lies in the installed package" in done.stderr
+    own = tmp_path / "home ä" / "modules" / "mine_module"
+    assert done.returncode == 0 and not done.stderr and ModuleFolder(own).name == "mine_module"
+    assert "mine_module" in start("list", **place).stdout
+    script = (own / "test_mine_module.py").read_text(encoding="utf-8")
+    assert f"sys.path.insert(0, {str(installed.parent)!r})" in script
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="this Python reads no TOML")
+def test_lock_writes_what_is_asked_for(modules: Path, wheel: Path, tmp_path: Path) -> None:
+    module = modules / "tiny_module"
+    project = module / "pyproject.toml"
+    locked = (module / "requirements.txt").read_text()
+    project.write_text(project.read_text() + "dependencies = ['tiny_two>=1']\n")
+    assert "does not lock tiny-two, for which pyproject.toml asks. Write it anew: external-modules lock" in fail(
+        "sync", "tiny_module", "--modules", modules
+    )
+    assert "FAILED  lock: tiny-two not in" in start("doctor", "--modules", modules).stdout
+
+    index = tmp_path / "index" / "tiny-two"
+    two = make_wheel(index, "tiny_two", "1.5", "VALUE = 2\n")
+    (index / "index.html").write_text(f'<a href="{two.name}">{two.name}</a>')
+    place = {"UV_DEFAULT_INDEX": index.parent.as_uri(), "UV_OFFLINE": ""}
+    done = start("lock", "tiny_module", "--modules", modules, **place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{module / 'requirements.txt'}: 1 package\n"
+    assert ModuleFolder(module).locked_names == ("tiny-two",) and not ModuleFolder(module).unlocked_names
+    text = (module / "requirements.txt").read_text()
+    assert lock_line(two).replace("_", "-") in text and "://" not in text and locked not in text
+
+    project.write_text(project.read_text().replace("tiny_two", "nothing-of-that-name"))
+    done = start("lock", "tiny_module", "--modules", modules, **place)
+    assert done.returncode == 1 and "nothing-of-that-name" in done.stderr
+    assert (module / "requirements.txt").read_text() == text
+    (module / "module.json").write_text("{")
+    assert "is not JSON" in fail("lock", "tiny_module", "--modules", modules)
 
 
 def test_new_writes_a_whole_module(modules: Path) -> None:

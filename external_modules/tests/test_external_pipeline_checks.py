@@ -254,4 +254,6 @@ def test_time_left() -> None:
     now = 10.0
     assert left.text(left.fraction(1, 0)) == "about 30 s left"
     now = 600.0
-    assert left.text(0.5) == "about 10 min left" and left.text(0.05) == "about 3.2 h left"
+    assert left.text(0.5) == "about 10 min left" and left.text(0.12) == ""
+    now = 6000.0
+    assert left.text(0.125) == "about 11.7 h left"

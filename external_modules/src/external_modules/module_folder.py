@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class ModuleFolder:
         test_arguments: what its worker gets beside `input_image` when it is tried on a test image.
         lock: its requirements.txt: exact versions with hashes.
         locked_names: names of the packages in the lock, normalised, sorted.
+        unlocked_names: names of those that its pyproject.toml asks for beside them; none on Python 3.10.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -54,7 +56,7 @@ class ModuleFolder:
         self.path = Path(os.path.abspath(path))
         project = self._read(PROJECT_FILE)
         locked = self._read(LOCK_FILE)
-        description = self._parse(self._read(DESCRIPTION_FILE))
+        description = read_description(self.path)
 
         def text(field: str, pattern: re.Pattern[str], example: str) -> str:
             value = description.get(field)
@@ -75,6 +77,7 @@ class ModuleFolder:
         self.test_arguments = self._test_arguments(description)
         self.lock = self.path / LOCK_FILE
         self.locked_names = self._locked_names(locked)
+        self.unlocked_names = tuple(sorted(self._asked_for(project) - {*self.locked_names}))
         self._digest = hashlib.sha256(json.dumps([project, locked, self.torch, *built]).encode()).hexdigest()
 
     @property
@@ -90,24 +93,7 @@ class ModuleFolder:
         return all(_fits(version, *match.groups()) for match in _PYTHON_CLAUSE.finditer(self.python))
 
     def _read(self, name: str) -> str:
-        try:
-            return (self.path / name).read_text(encoding="utf-8")  # whatever line ends the checkout has
-        except FileNotFoundError as error:
-            raise InvalidModuleError(
-                f"{self.path} is no module: it has no {name}. Give the folder of a module, which holds "
-                f"{DESCRIPTION_FILE}, {PROJECT_FILE} and {LOCK_FILE}."
-            ) from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise self._wrong(name, f"it cannot be read ({error})") from error
-
-    def _parse(self, text: str) -> Mapping[str, Any]:
-        try:
-            description = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise self._wrong(DESCRIPTION_FILE, f"it is not JSON ({error})") from error
-        if not isinstance(description, dict):
-            raise self._wrong(DESCRIPTION_FILE, "it must be a JSON object")
-        return description
+        return _read(self.path, name)
 
     def _import_probe(self, description: Mapping[str, Any]) -> tuple[str, ...]:
         names = description.get("import_probe")
@@ -154,13 +140,59 @@ class ModuleFolder:
                 raise self._wrong(
                     LOCK_FILE,
                     f"{requirement[:80]!r} is no exact version with its hashes. Write the file with "
-                    '"uv pip compile --universal --generate-hashes --no-emit-index-url --no-emit-find-links"',
+                    f"`external-modules lock {self.path.name}`",
                 )
-            names.add(re.sub(r"[-_.]+", "-", match[1]).lower())
+            names.add(_normalised(match[1]))
         return tuple(sorted(names))
 
+    def _asked_for(self, project: str) -> set[str]:
+        if sys.version_info < (3, 11):
+            return set()  # what is missing is told by the import probe, later
+        import tomllib
+
+        try:
+            listed = tomllib.loads(project).get("project", {}).get("dependencies", [])
+            return {_normalised(re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]) for requirement in listed}
+        except (ValueError, AttributeError, TypeError) as error:
+            raise self._wrong(PROJECT_FILE, f"it is no description of a Python project ({error})") from error
+
     def _wrong(self, name: str, problem: str) -> InvalidModuleError:
-        return InvalidModuleError(f"{self.path / name}: {problem}.")
+        return _wrong(self.path, name, problem)
+
+
+def read_description(module: Path) -> Mapping[str, Any]:
+    """Return what module.json of a module's folder holds.
+
+    Raises:
+        InvalidModuleError: it is not there, or no JSON object.
+    """
+    try:
+        description = json.loads(_read(module, DESCRIPTION_FILE))
+    except (ValueError, RecursionError) as error:
+        raise _wrong(module, DESCRIPTION_FILE, f"it is not JSON ({error})") from error
+    if not isinstance(description, dict):
+        raise _wrong(module, DESCRIPTION_FILE, "it must be a JSON object")
+    return description
+
+
+def _read(module: Path, name: str) -> str:
+    try:
+        return (module / name).read_text(encoding="utf-8")  # whatever line ends the checkout has
+    except FileNotFoundError as error:
+        raise InvalidModuleError(
+            f"{module} is no module: it has no {name}. Give the folder of a module, which holds "
+            f"{DESCRIPTION_FILE}, {PROJECT_FILE} and {LOCK_FILE}."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(module, name, f"it cannot be read ({error})") from error
+
+
+def _wrong(module: Path, name: str, problem: str) -> InvalidModuleError:
+    return InvalidModuleError(f"{module / name}: {problem}.")
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _comma_separated(clause: re.Pattern[str]) -> re.Pattern[str]:

@@ -6,18 +6,35 @@ import os
 from pathlib import Path
 
 from external_modules.errors import InvalidModuleError
+from external_modules.home import default_home
 
 PATH_VARIABLE = "EXTERNAL_MODULES_PATH"
 
 
+_PACKAGE = Path(__file__).resolve().parent
+
+
 def module_places() -> list[Path]:
     """Return the folders that may hold modules: `modules` below the folder that $EXTERNAL_MODULES_PATH names, `modules`
-    of the tree that this package lies in, and those that came with an installed package. They need not be there.
+    of the tree that this package lies in, the user's own, and those that came with an installed package. They need not
+    be there.
     """
+    return list(dict.fromkeys(root / "modules" for root in [*_named(), _PACKAGE.parents[1], default_home(), _PACKAGE]))
+
+
+def place_for_new_modules() -> Path:
+    """Return the first of `module_places` for a user's own modules; it need not be there.
+
+    It is never that of an installed package, with which they would go.
+    """
+    tree = _PACKAGE.parents[1]
+    root = next(iter(_named()), tree if (tree / "modules").is_dir() else default_home())
+    return root / "modules"
+
+
+def _named() -> list[Path]:
     named = os.environ.get(PATH_VARIABLE)
-    package = Path(__file__).resolve().parent
-    roots = ([Path(os.path.abspath(named))] if named else []) + [package.parents[1], package]
-    return list(dict.fromkeys(root / "modules" for root in roots))
+    return [Path(os.path.abspath(named))] if named else []
 
 
 def find_module_folder(name: str | Path) -> Path:

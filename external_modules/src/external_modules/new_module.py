@@ -77,7 +77,7 @@ def write_new_module(text: str, folder: Path) -> Path:
         new.mkdir()
         for path in sorted(pattern.iterdir()):
             if path.is_file() and path.suffix in _KINDS:
-                content = _adapt(path, stem)
+                content = _adapt(path, stem, folder)
                 (new / _rename(path.name, stem)).write_text(content, encoding="utf-8", newline="\n")
         os.rename(new, target)
     except OSError as error:
@@ -99,8 +99,8 @@ def _pattern_folder() -> Path:
     )
 
 
-def _adapt(path: Path, stem: str) -> str:
-    """Return what the new module's file holds."""
+def _adapt(path: Path, stem: str, folder: Path) -> str:
+    """Return what the new module's file holds, in a folder of modules."""
     text = path.read_text(encoding="utf-8")
     if path.name == DESCRIPTION_FILE:
         description = {**json.loads(text), "name": stem + _SUFFIX, "version": "0.1.0", "title": stem.replace("_", " ")}
@@ -110,6 +110,9 @@ def _adapt(path: Path, stem: str) -> str:
         _, table, rest = text.partition(_README_TABLE)
         begin = _README.replace("{name}", stem + _SUFFIX).replace("{node}", f"{stem}_node")
         return begin + table + _README_ADMISSION.sub(_ADMISSION, rest)
+    sources = Path(__file__).resolve().parents[1]
+    if path.name.startswith("test_") and folder.parent / "src" != sources:
+        return text.replace('str(Path(__file__).resolve().parents[2] / "src")', repr(str(sources)))
     if path.name == "worker.py":
         return text.replace("def segment(", f"{_WORKER_COMMENT}def segment(", 1)
     return text

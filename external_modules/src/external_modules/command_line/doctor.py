@@ -137,6 +137,12 @@ def _check_module(entry: CatalogueEntry, store: EnvironmentStore, uv: UvProgram 
         findings.failed(f"module folder: {one_line(ExternalModuleError(entry.problem))}")
         return
     findings.ok(f"module folder {folder.path}, version {folder.version}")
+    if folder.unlocked_names:
+        findings.failed(
+            f'lock: {", ".join(folder.unlocked_names)} not in {folder.lock}: `external-modules lock "{folder.path}"` '
+            "writes it anew"
+        )
+        return
     if entry.environment is None:
         if uv:
             _check_index(folder, uv, findings)

@@ -1,4 +1,4 @@
-"""`external-modules list`, `sync` and `prune`: modules and their environments."""
+"""`external-modules list`, `sync`, `lock` and `prune`: modules and their environments."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from external_modules.command_line.common import (
     usable_folder,
 )
 from external_modules.environments.failures import program_failure
+from external_modules.environments.locking import write_lock
 from external_modules.environments.store import EnvironmentStore
 from external_modules.environments.uv_program import find_uv
 from external_modules.errors import ExternalModuleError, ModuleEnvironmentError
+from external_modules.module_folder import LOCK_FILE
 
 _NO_MODULES = "There are no modules. `external-modules new NAME` writes one."
 
 
 def add_parsers(verbs: Verbs) -> None:
-    """Add the three verbs."""
+    """Add the four verbs."""
     listing = add_verb(
         verbs,
         "list",
@@ -51,6 +53,17 @@ def add_parsers(verbs: Verbs) -> None:
     )
     sync.add_argument("module", nargs="*", metavar="MODULE", help="name or path of a module (default: all)")
 
+    lock = add_verb(
+        verbs,
+        "lock",
+        run_lock,
+        summary="write a module's requirements.txt anew",
+        description="Write requirements.txt of a module: the exact versions of what its pyproject.toml asks for and\n"
+        "of what that needs, with the hashes of their files for every system. Versions that are locked already stay.",
+        examples="  external-modules lock stardist_module\n  external-modules lock stardist_module --upgrade",
+    )
+    lock.add_argument("module", metavar="MODULE", help="name or path of a module")
+    lock.add_argument("--upgrade", action="store_true", help="take the newest versions")
     prune = add_verb(
         verbs,
         "prune",
@@ -65,7 +78,7 @@ def add_parsers(verbs: Verbs) -> None:
     prune.add_argument(
         "--cache", action="store_true", help="empty uv's cache too; the next environment needs the internet again"
     )
-    for parser in (listing, sync, prune):
+    for parser in (listing, sync, lock, prune):
         add_modules_option(parser)
 
 
@@ -106,6 +119,16 @@ def run_sync(arguments: argparse.Namespace) -> int:
         else:
             print(f"{folder.name}: ready, {in_bytes(size_of(environment.path))}, {environment.path}", flush=True)
     return 1 if failed else 0
+
+
+def run_lock(arguments: argparse.Namespace) -> int:
+    """Write a lock and print how many packages are in it."""
+    store = EnvironmentStore()
+    entry = find_entry(arguments.module, arguments, store)
+    with ProgressDisplay(entry.name) as progress:
+        count = write_lock(entry.path, find_uv(store.home, progress), progress, upgrade=arguments.upgrade)
+    print(f"{entry.path / LOCK_FILE}: {count_noun(count, 'package')}")
+    return 0
 
 
 def run_prune(arguments: argparse.Namespace) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from external_modules.command_line.common import Verbs, add_modules_option, add_verb, folders_of_modules, say
-from external_modules.module_places import PATH_VARIABLE
+from external_modules.command_line.common import Verbs, add_modules_option, add_verb
+from external_modules.module_places import place_for_new_modules
 from external_modules.new_module import write_new_module
 
 
@@ -18,8 +17,8 @@ def add_parsers(verbs: Verbs) -> None:
         run_new,
         summary="write a new module to begin with",
         description="Write a complete module that works at once: it finds bright objects by a threshold, until you\n"
-        "put your own work into its worker.py. Its README.md says how. Without --modules it is written to the first\n"
-        "folder of modules that there is, which may be that of the installed package.",
+        "put your own work into its worker.py. Its README.md says how. Without --modules it is written to the\n"
+        "folder 'modules' beside this program, or of your own data where the program is installed.",
         examples="  external-modules new stardist\n  external-modules new stardist --modules my_modules",
     )
     parser.add_argument("name", metavar="NAME", help="such as stardist; the module is called stardist_module")
@@ -28,13 +27,12 @@ def add_parsers(verbs: Verbs) -> None:
 
 def run_new(arguments: argparse.Namespace) -> int:
     """Write the module and print what to do with it."""
-    path = write_new_module(arguments.name, folders_of_modules(arguments)[0])
+    folder = arguments.modules
+    if folder is None:
+        folder = place_for_new_modules()
+        folder.mkdir(parents=True, exist_ok=True)
+    path = write_new_module(arguments.name, folder)
     print(f"{path} is written. Next:")
     print(f'  python "{path / f"test_{path.name}.py"}"   shows that it works, before you change anything')
     print(f'  "{path / "README.md"}"   says what to change, and how to use it in NIS-Elements')
-    if path.is_relative_to(Path(__file__).resolve().parents[1]):
-        say(
-            "It lies in the installed package, where it goes with this Python's environment. Move it to a folder of "
-            f"your own, named with --modules, or 'modules' in the folder that {PATH_VARIABLE} names."
-        )
     return 0

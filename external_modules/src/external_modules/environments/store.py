@@ -19,8 +19,9 @@ from external_modules.environments.needed import needed_environments
 from external_modules.environments.ready_record import READY_FILE, ReadyRecord, python_of, read_record
 from external_modules.environments.uv_program import Report, UvProgram, find_uv
 from external_modules.environments.wanted import WantedEnvironment
+from external_modules.errors import InvalidModuleError
 from external_modules.home import default_home
-from external_modules.module_folder import ModuleFolder
+from external_modules.module_folder import LOCK_FILE, PROJECT_FILE, ModuleFolder
 
 _NAME = re.compile(r"(?P<name>.+-[0-9a-f]{16})(-\d+)?")  # see WantedEnvironment.name and _free_place
 _MARKS = ".in_use"
@@ -83,6 +84,7 @@ class EnvironmentStore:
 
         Raises:
             ModuleEnvironmentError: it cannot be made; says why and what to do.
+            InvalidModuleError: the lock does not hold all that the module asks for.
         """
         try:
             environment = self._use(folder)
@@ -127,6 +129,11 @@ class EnvironmentStore:
         return removed
 
     def _make_or_wait(self, folder: ModuleFolder, report: Report) -> Environment:
+        if folder.unlocked_names:
+            raise InvalidModuleError(
+                f"{folder.path / LOCK_FILE} does not lock {', '.join(folder.unlocked_names)}, for which {PROJECT_FILE} "
+                f'asks. Write it anew: external-modules lock "{folder.path}"'
+            )
         wanted = WantedEnvironment.of(folder)
         uv = find_uv(self.home, report)
         interpreter = wanted.interpreter(uv, report)

@@ -64,6 +64,7 @@ class UvProgram:
         on_tick: Callable[[str | None], object],
         *,
         lock: HeldLock | None = None,
+        without: Sequence[str] = (),
     ) -> Finished:
         """Run it to its end.
 
@@ -71,13 +72,14 @@ class UvProgram:
             arguments: of the command.
             on_tick: gets each line that it prints, and None about twice a second. What it raises ends the program.
             lock: as `run_program`.
+            without: names of variables that it does not get.
 
         Raises:
             OSError: it cannot be started.
         """
         return run_program(
             [self.path, *arguments],
-            environment=self._environment,
+            environment={name: value for name, value in self._environment.items() if name not in without},
             folder=self.home,  # has no project whose settings uv would take up
             on_tick=on_tick,
             lock=lock,

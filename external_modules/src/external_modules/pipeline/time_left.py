@@ -34,7 +34,8 @@ class TimeLeft:
             done: fraction of all, 0 to 1.
         """
         elapsed = self._clock() - self._begin
-        if elapsed < _TELLING_AFTER_S or done <= 0:
+        # The beginning of the first part would mislead: a worker starts in it, and loads a model.
+        if elapsed < _TELLING_AFTER_S or done < self.fraction(0, 0.5):
             return ""
         left = elapsed * (1 - done) / done
         if left < 60:
