@@ -80,6 +80,26 @@ def test_arguments_may_have_any_name(module: ExternalModule, mode: Mode) -> None
         module.call_with(SCRIPT, {"what": "echo"}, mode="twice")  # type: ignore[arg-type]
 
 
+def test_a_call_that_makes_no_sense_is_told(module: ExternalModule) -> None:
+    with pytest.raises(ExternalModuleError, match="its number 1 is a ndarray"):
+        list(module.call_batch(SCRIPT, [{"what": "pid"}, np.zeros((2, 2))]))  # type: ignore[list-item]
+    for seconds in (0, -1, float("nan")):
+        with pytest.raises(ExternalModuleError, match="must be a number of seconds over 0"):
+            module.call(SCRIPT, what="pid", timeout=seconds)
+
+
+def test_a_changed_script_is_computed_with(tmp_path: Path) -> None:
+    with open_module(tmp_path) as module:
+        script, helper = (module.folder.path / name for name in ("changing.py", "helper.py"))
+        script.write_text("from helper import value\nfrom module_worker import serve\nserve(lambda: value)\n")
+        helper.write_text("value = 1\n")
+        assert module.call("changing.py") == 1
+        pid = module.call(SCRIPT, what="pid")
+        assert module.call(SCRIPT, what="pid") == pid
+        helper.write_text("value = 22\n")
+        assert module.call("changing.py") == 22
+
+
 def test_a_function_that_takes_anything_gets_no_progress(tmp_path: Path) -> None:
     with open_module(tmp_path) as module:
         script = "from module_worker import serve\ndef everything(**given): return given\nserve(everything)\n"

@@ -35,6 +35,8 @@ def segment(
     """
     if input_image.ndim != 2:
         raise ValueError(f"an image of shape (H, W) is needed, not {input_image.shape}")
+    if not np.isfinite(input_image).all():
+        raise ValueError("the image holds values that are no number or infinite; replace them, by 0 for example")
     smooth = gaussian(input_image.astype(np.float32), sigma=sigma)
     progress(0.3, "smoothed")
     bright = smooth > (threshold_otsu(smooth) if threshold is None else threshold)

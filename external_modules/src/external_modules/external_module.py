@@ -97,13 +97,15 @@ class ExternalModule:
         Args:
             worker_script: its file name in the module's folder, or a path.
             mode: "server" keeps the worker for the next call, with what it has loaded; others that call it wait for
-                their turn. "one-shot" starts a worker for this call alone.
+                their turn, and after a change of a script in its folder a new one starts. "one-shot" starts a worker
+                for this call alone.
             timeout: seconds that the call may take, with a start of the worker but without the making of the
                 environment and without waiting for one's turn; None for no limit.
             progress: is called in this thread with a fraction (0 to 1) and a text.
             should_abort: is asked in this thread, about 20 times a second, whether to give the call up. The worker is
                 asked to stop then; two seconds later it is ended with all that it started.
-            keep_folder: where the files of a one-shot call stay, with a README.txt that says how to compute it again.
+            keep_folder: where the files of a one-shot call stay, with a README.txt that says how to compute it again; a
+                call that was kept there before is replaced.
             arguments: numpy arrays (of numbers, truth values or texts, of any shape, order and byte order), JSON
                 values, paths (which arrive as absolute texts), and lists and dicts of them. `call_with` takes those
                 that are named like something above.
@@ -142,7 +144,7 @@ class ExternalModule:
         """Do what `call` does, with the arguments as a map, so that they may have any name."""
         if keep_folder is not None and mode != "one-shot":
             raise ExternalModuleError('Only the files of a call with mode="one-shot" can be kept')
-        program = self._program(worker_script, mode, progress, should_abort)
+        program = self._program(worker_script, mode, timeout, progress, should_abort)
         kept = None if keep_folder is None else KeptCall(Path(keep_folder))
         with self._worker(program, mode, kept) as worker:
             return worker.call(arguments, timeout=timeout, progress=progress, should_abort=should_abort)
@@ -177,10 +179,15 @@ class ExternalModule:
         Raises:
             ExternalModuleError: the kinds of it that `call` raises.
         """
-        program = self._program(worker_script, mode, progress, should_abort)
+        program = self._program(worker_script, mode, timeout, progress, should_abort)
         count = len(batch) if isinstance(batch, Sized) else 1
         with self._worker(program, mode) as worker:
             for number, arguments in enumerate(batch):
+                if not isinstance(arguments, Mapping):
+                    raise ExternalModuleError(
+                        "A batch holds the arguments of each call by name, such as {'input_image': image}; its number "
+                        f"{number} is a {type(arguments).__name__}"
+                    )
 
                 def report(fraction: float, text: str, done: int = number if count > 1 else 0) -> None:
                     if progress is not None:
@@ -249,12 +256,15 @@ class ExternalModule:
         self,
         worker_script: str | os.PathLike[str],
         mode: Mode,
+        timeout: float | None,
         progress: ProgressCallback | None,
         should_abort: AbortQuestion | None,
     ) -> WorkerProgram:
         """Return what a worker is started from; all is checked before the environment is made, which takes long."""
         if mode not in ("server", "one-shot"):
             raise ExternalModuleError(f'mode is {mode!r}; it must be "server" or "one-shot"')
+        if timeout is not None and not timeout > 0:
+            raise ExternalModuleError(f"timeout is {timeout!r}; it must be a number of seconds over 0, or None")
         script = Path(os.path.abspath(self.folder.path / worker_script))
         if not script.is_file():
             raise InvalidModuleError(f"The module {self.name} has no worker script {script}; check WORKER_SCRIPT")
@@ -269,7 +279,8 @@ class ExternalModule:
             if progress is not None:
                 progress(reached, text)
 
-        return WorkerProgram(self.name, self._ensure(report).python, script, scrubbed_environment())
+        python = self._ensure(report).python
+        return WorkerProgram(self.name, python, script, scrubbed_environment(), _state_of_scripts(script.parent))
 
     @contextmanager
     def _worker(self, program: WorkerProgram, mode: Mode, kept: KeptCall | None = None) -> Iterator[ServerWorker]:
@@ -290,16 +301,23 @@ class ExternalModule:
     def _server(self, program: WorkerProgram) -> ServerWorker:
         with self._lock:
             server = self._servers.get(program.script)
-            if server is not None and server.program.python == program.python:
+            if server is not None and server.program.is_as(program):
                 return server
             replaced = server
             server = ServerWorker(
                 program, self._log, idle_timeout=self._idle_timeout, shared_memory=self._shared_memory
             )
             self._servers[program.script] = server
-        if replaced is not None:  # its environment has been made anew
+        if replaced is not None:  # its environment has been made anew, or its script was changed
             replaced.close()
         return server
+
+
+def _state_of_scripts(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what tells whether a Python file in a folder has been changed."""
+    with os.scandir(folder) as entries:
+        scripts = [(entry.name, entry.stat()) for entry in entries if entry.name.endswith(".py")]
+    return tuple(sorted((name, status.st_mtime_ns, status.st_size) for name, status in scripts))
 
 
 def _end_workers(servers: Mapping[Path, ServerWorker]) -> None:

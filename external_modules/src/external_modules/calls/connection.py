@@ -50,12 +50,18 @@ class WorkerProgram:
         python: the interpreter of its environment.
         script: the worker script.
         environment: all variables that it gets.
+        scripts: the state of the Python files beside the script.
     """
 
     module: str
     python: Path
     script: Path
     environment: Mapping[str, str]
+    scripts: tuple[tuple[str, int, int], ...] = ()
+
+    def is_as(self, other: WorkerProgram) -> bool:
+        """Return whether a worker of the one does what a worker of the other does."""
+        return (self.python, self.script, self.scripts) == (other.python, other.script, other.scripts)
 
     def command(self, folder: Path, *options: str) -> list[str]:
         """Return the command that runs it; without options, a call that somebody kept in a folder."""
