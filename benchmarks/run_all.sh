@@ -5,6 +5,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 scripts/setup_environment.sh
-for name in instances targets network tile_agreement large_frame workers; do
+for name in instances targets network freed_memory tile_agreement large_frame workers; do
     .venv/bin/python "benchmarks/$name.py"
 done

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from condensatenet.errors import OutOfMemoryError
+from condensatenet.inference.freed_memory import keep_freed_memory
 from condensatenet.network.model import CondensateNet
 from condensatenet.network.variants import INPUT_MULTIPLE
 
@@ -41,6 +42,8 @@ def predict_frame(
     Raises:
         OutOfMemoryError: the device's memory does not suffice even for the smallest tiles.
     """
+    if next(network.parameters()).device.type == "cpu":
+        keep_freed_memory()
     while True:
         try:
             outputs = _predict_tiles(network, image, tile_size, overlap, progress_callback)
