@@ -72,11 +72,13 @@ import os, sys
 from pathlib import Path
 from external_modules.catalogue import read_catalogue
 from external_modules.environments.store import EnvironmentStore
+from external_modules.module_folder import ModuleFolder
+folder = Path(sys.argv[1])
+ModuleFolder(folder / "tiny_module")  # imports what this Python lets only its owner read
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-folder = Path(sys.argv[1])
 print([entry.name for entry in read_catalogue([folder], EnvironmentStore(folder / "home"))])
 """
 
