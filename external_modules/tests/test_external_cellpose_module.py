@@ -18,13 +18,13 @@ import cellpose_models_for_tests
 import numpy as np
 import pytest
 from cellpose_models_for_tests import simulate_discs
-from whole_modules import REPOSITORY, assert_the_scripts_differ_in_their_signatures_only, share_downloads
+from cellpose_place import MODULE, NOWHERE, Place
+from whole_modules import REPOSITORY, assert_the_scripts_differ_in_their_signatures_only
 
 sys.path.insert(0, str(Path(__file__).parent / "limnode"))
 import limnode
-from ga3_host import Ga3Host, make_prefix
+from ga3_host import Ga3Host
 
-from external_modules.environments.uv_program import find_uv
 from external_modules.errors import CallAbortedError, ModuleEnvironmentError, WorkerError
 from external_modules.external_module import ExternalModule
 from external_modules.module_folder import ModuleFolder
@@ -34,50 +34,9 @@ pytestmark = [
     pytest.mark.timeout(1800),  # torch may have to be downloaded
 ]
 
-PACKAGE = Path(__file__).resolve().parents[1]
-MODULE = PACKAGE / "modules" / "cellpose_module"
 SCRIPTS = {"6.20": "cellpose_node_v6_20.py", "7.00": "cellpose_node.py"}
 OPTIONS = {"diameter": 20, "flow_threshold": 0.2, "cellprob_threshold": 2.0, "min_size": 150, "niter": 6}
-NOWHERE = "http://127.0.0.1:9"  # the port of a service that nobody runs
-# A second worker of the module, for which Cellpose's models are at another address.
-ELSEWHERE = """
-import cellpose_models, worker
-from module_worker import serve
-
-def segment_elsewhere(input_image, *, address, model, progress):
-    cellpose_models.ADDRESS = address
-    return worker.segment(input_image, model=model, progress=progress)
-
-if __name__ == "__main__":
-    serve(segment_elsewhere)
-"""
 Labels = np.ndarray[Any, np.dtype[Any]]
-
-
-class Place:
-    """A microscope's computer: the folder external_modules, a Python for nodes, and where environments are kept."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = folder / "external modules Ω"
-        self.home = folder / "home ä with spaces"
-        self.models = folder / "Cellpose's models"
-        without_caches = shutil.ignore_patterns("__pycache__", ".*_cache")
-        shutil.copytree(PACKAGE / "src", self.root / "src", ignore=without_caches)
-        self.module = self.root / "modules" / MODULE.name
-        shutil.copytree(MODULE, self.module, ignore=without_caches)
-        (self.module / "elsewhere.py").write_text(ELSEWHERE)
-        self.program = make_prefix(folder / "prefix")
-        self.home.mkdir()
-        share_downloads(self.home)
-        self.variables = {
-            "EXTERNAL_MODULES_PATH": str(self.root),
-            "EXTERNAL_MODULES_HOME": str(self.home),
-            "EXTERNAL_MODULES_UV": str(find_uv(self.home).path),
-            "EXTERNAL_MODULES_TORCH_BACKEND": "cpu",
-            "CELLPOSE_LOCAL_MODELS_PATH": str(self.models),
-            "HTTPS_PROXY": NOWHERE,  # Cellpose's own address cannot be reached
-            "OMP_NUM_THREADS": "1",
-        }
 
 
 @pytest.fixture(scope="module")
