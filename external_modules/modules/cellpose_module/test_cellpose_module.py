@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 try:
-    from external_modules.external_module_base import ExternalModule, ExternalModuleError
+    from external_modules.validation import try_module
 finally:
     del sys.path[0]
 
@@ -20,12 +20,7 @@ MODULE = Path(__file__).resolve().parent
 def main(*models):
     is_path = models and (Path(models[0]).exists() or Path(models[0]).name != models[0])
     arguments = {"model": Path(models[0]).absolute() if is_path else models[0]} if models else {}
-    try:
-        with ExternalModule(MODULE) as module:
-            return 0 if module.validate_environment(**arguments) else 1
-    except ExternalModuleError as error:
-        print(f"FAILED: {error}")
-        return 1
+    return try_module(MODULE, **arguments)
 
 
 def test_cellpose_module():  # for those who have pytest

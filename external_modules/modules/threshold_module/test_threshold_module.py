@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 try:
-    from external_modules.external_module_base import ExternalModule, ExternalModuleError
+    from external_modules.validation import try_module
 finally:
     del sys.path[0]
 
@@ -17,12 +17,7 @@ MODULE = Path(__file__).resolve().parent
 
 
 def main():
-    try:
-        with ExternalModule(MODULE) as module:
-            return 0 if module.validate_environment() else 1
-    except ExternalModuleError as error:
-        print(f"FAILED: {error}")
-        return 1
+    return try_module(MODULE)
 
 
 def test_threshold_module():  # for those who have pytest

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from external_modules.child_environment import scrubbed_environment
+from external_modules.environments.running_program import run_program
 from external_modules.environments.store import Environment
 from external_modules.errors import ExternalModuleError, WorkerError
 from external_modules.module_folder import USUAL_WORKER, ModuleFolder
 from external_modules.object_labels import count_objects, labels_of, to_object_labels
-from external_modules.process_tree import NO_WINDOW
 
 if TYPE_CHECKING:
     from external_modules.external_module import ExternalModule
@@ -45,6 +45,22 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind:7} {self.text}"
+
+
+def try_module(folder: Path, **arguments: Any) -> int:
+    """Print what works of a module on this machine; see `ExternalModule.validate_environment`.
+
+    Returns:
+        The exit code of a program that does this: 0 if all works, or else 1.
+    """
+    from external_modules.external_module import ExternalModule  # which imports this module where it is needed
+
+    try:
+        with ExternalModule(folder) as module:
+            return 0 if module.validate_environment(**arguments) else 1
+    except ExternalModuleError as error:
+        print(f"FAILED: {error}")
+        return 1
 
 
 def validate(module: ExternalModule, arguments: Mapping[str, Any], tell: Callable[[str], object]) -> Iterator[Finding]:
@@ -150,24 +166,23 @@ def _without_repeats(tell: Callable[[str], object]) -> Callable[[float | None, s
 def _probe(folder: ModuleFolder, environment: Environment) -> dict[str, Any]:
     names = json.dumps([*dict.fromkeys(["numpy", *folder.import_probe])])
     torch = folder.torch is not None or "torch" in folder.locked_names
-    command = [str(environment.python), "-I", "-X", "utf8", "-c", _PROBE, names, "torch" if torch else ""]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=scrubbed_environment(),
+        done = run_program(
+            [environment.python, "-I", "-X", "utf8", "-c", _PROBE, names, "torch" if torch else ""],
+            environment=scrubbed_environment(),
+            folder=environment.path,
             timeout=_PROBE_TIMEOUT_S,
-            check=True,
-            creationflags=NO_WINDOW,
         )
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
-        printed = getattr(error, "stderr", None) or b""
-        raise ExternalModuleError(f"{error}\n{printed.decode(errors='replace')}".strip()) from error
+        (answer,) = [line for line in done.output.splitlines() if line.startswith(_ANSWER)]
+        found: dict[str, Any] = json.loads(answer.removeprefix(_ANSWER))
+    except OSError as error:
+        raise ExternalModuleError(str(error)) from error
+    except ValueError:
+        raise ExternalModuleError(f"it ended with code {done.code} and said:\n{done.tail()}") from None
     return found
 
 
+_ANSWER = "the probe has found "
 _PROBE = """
 import importlib, json, sys
 found, failed, gpu = [], [], None
@@ -183,5 +198,6 @@ if sys.argv[2]:
         gpu = torch.cuda.get_device_name(0)
     elif getattr(torch.backends, "mps", None) is not None and torch.backends.mps.is_available():
         gpu = "Apple (Metal)"
-print(json.dumps({"python": sys.version.split()[0], "found": found, "failed": failed, "gpu": gpu}))
+python = sys.version.split()[0]
+print("the probe has found", json.dumps({"python": python, "found": found, "failed": failed, "gpu": gpu}))
 """
