@@ -7,7 +7,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from workbench.command_line.options import Verbs, absolute_path, add_data_option
+from workbench.command_line.options import Verbs, absolute_path, add_data_option, open_store
 from workbench.command_line.progress import ProgressLines
 from workbench.errors import WorkbenchError
 from workbench.store.documents import Document
@@ -48,9 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from workbench.export import export_dataset
     from workbench.images.source import sources_of
 
-    if not arguments.data.is_dir():
-        raise WorkbenchError(f"There is no data folder {arguments.data}. Name it with --data FOLDER.")
-    with closing(Store(arguments.data)) as store:
+    with closing(open_store(arguments)) as store:
         dataset = find_dataset(store, arguments.dataset)
         exported = export_dataset(
             store,

@@ -7,7 +7,7 @@ import shutil
 from contextlib import closing, suppress
 from pathlib import Path
 
-from workbench.command_line.options import Verbs, absolute_path, add_data_option
+from workbench.command_line.options import Verbs, absolute_path, add_data_option, open_store
 from workbench.errors import WorkbenchError
 from workbench.store.documents import Document
 from workbench.store.store import Store
@@ -35,14 +35,12 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List or copy."""
-    if not arguments.data.is_dir():
-        raise WorkbenchError(f"There is no data folder {arguments.data}. Name it with --data FOLDER.")
-    with closing(Store(arguments.data)) as store:
+    with closing(open_store(arguments)) as store:
         folder, item = find(store, arguments.path)
         if item is not None:
             for file in store.files.children(item["_id"]):
                 if arguments.output is None:
-                    print(f"{file['size']:>13,} bytes  {file['created'][:16].replace('T', ' ')}  {file['name']}")
+                    print(_line(file))
                 else:
                     print(copy(store, file, arguments.output))
             return 0
@@ -53,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         for entry in folders:
             print(f"{'':19}  {'':16}  {entry['name']}/")
         for entry in items:
-            print(f"{entry['size']:>13,} bytes  {entry['created'][:16].replace('T', ' ')}  {entry['name']}")
+            print(_line(entry))
     return 0
 
 
@@ -102,6 +100,10 @@ def copy(store: Store, file: Document, folder: Path) -> Path:
             partial.unlink()
         raise WorkbenchError(f"{target} cannot be written: {error}") from error
     return target
+
+
+def _line(document: Document) -> str:
+    return f"{document['size']:>13,} bytes  {document['created'][:16].replace('T', ' ')}  {document['name']}"
 
 
 def _content(store: Store, folder: Document | None) -> tuple[list[Document], list[Document]]:

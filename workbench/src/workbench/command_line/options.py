@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.store.store import Store
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -23,6 +28,19 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help=f"where everything is kept (default: ${_DATA_VARIABLE}, else {_DEFAULT_DATA} in the current folder)",
     )
+
+
+def open_store(arguments: argparse.Namespace) -> Store:
+    """Open what the folder of --data holds; the caller closes it.
+
+    Raises:
+        WorkbenchError: there is no such folder.
+    """
+    from workbench.store.store import Store
+
+    if not arguments.data.is_dir():
+        raise WorkbenchError(f"There is no data folder {arguments.data}. Name it with --data FOLDER.")
+    return Store(arguments.data)
 
 
 def add_workers_option(parser: argparse.ArgumentParser) -> None:
