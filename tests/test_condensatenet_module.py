@@ -15,14 +15,14 @@ import limnode
 import numpy as np
 import pytest
 from condensatenet_model_files import MODEL_FILES, MODULE, pack, write_model
-from ga3_host import Ga3Host, make_prefix
+from ga3_host import Ga3Host
+from microscope import WITHOUT_CACHES, Microscope, make_environment
 from platform_driver import ROOT as REPOSITORY
-from whole_modules import assert_the_scripts_differ_in_their_signatures_only, share_downloads
+from whole_modules import assert_the_scripts_differ_in_their_signatures_only
 
 from condensatenet import CondensateNetPipeline, simulate_frame
 from condensatenet.files.pretrained import SHIPPED_MODEL
-from external_modules.environments.uv_program import find_uv
-from external_modules.errors import CallAbortedError, ModuleEnvironmentError, WorkerError
+from external_modules.errors import CallAbortedError, WorkerError
 from external_modules.external_module import ExternalModule
 from external_modules.module_folder import ModuleFolder
 
@@ -36,32 +36,17 @@ SCRIPTS = {"6.20": "condensatenet_node_v6_20.py", "7.00": "condensatenet_node.py
 Labels = np.ndarray[Any, np.dtype[np.int32]]
 
 
-class Place:
-    """A microscope's computer, with the two folders that README.md says to copy there."""
+class Place(Microscope):
+    """One with the second folder, too, that README.md says to copy there."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder / "copied Ω" / "external modules"
-        self.home = folder / "home ä with spaces"
-        without_caches = shutil.ignore_patterns("__pycache__", ".*_cache")
-        shutil.copytree(PACKAGE / "src", self.root / "src", ignore=without_caches)
-        self.module = self.root / "modules" / MODULE.name
-        shutil.copytree(MODULE, self.module, ignore=without_caches)
+        super().__init__(folder, MODULE.name)
         for name in ("src", "pyproject.toml", "README.md", "LICENSE"):
             source, copy = (place / "condensatenet" / name for place in (REPOSITORY, self.root.parent))
             if source.is_dir():
-                shutil.copytree(source, copy, ignore=without_caches)
+                shutil.copytree(source, copy, ignore=WITHOUT_CACHES)
             else:
                 shutil.copy(source, copy)
-        self.program = make_prefix(folder / "prefix")
-        self.home.mkdir()
-        share_downloads(self.home)
-        self.variables = {
-            "EXTERNAL_MODULES_PATH": str(self.root),
-            "EXTERNAL_MODULES_HOME": str(self.home),
-            "EXTERNAL_MODULES_UV": str(find_uv(self.home).path),
-            "EXTERNAL_MODULES_TORCH_BACKEND": "cpu",
-            "OMP_NUM_THREADS": "1",
-        }
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +56,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in place.variables.items():
             patch.setenv(name, value)
-        try:
-            with ExternalModule(place.module) as module:
-                module.ensure_environment()
-        except ModuleEnvironmentError as error:
-            if "no package index could be reached" in str(error):
-                pytest.skip(f"the module's environment cannot be made: {error}")
-            raise
+        with ExternalModule(place.module) as module:
+            make_environment(module)
         yield place
 
 

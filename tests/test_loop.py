@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from microscope import make_environment
 from platform_driver import ROOT
 from whole_modules import share_downloads
 
 from condensatenet import CondensateNetPipeline, simulate_frame
 from condensatenet.files.images import read_labels
-from external_modules.errors import ModuleEnvironmentError
 from external_modules.external_module import ExternalModule
 
 MODULE = ROOT / "external_modules" / "modules" / "condensatenet_module"
@@ -110,11 +110,6 @@ def test_what_was_learnt_runs_at_the_microscope(
     share_downloads(home)
     monkeypatch.setenv("EXTERNAL_MODULES_TORCH_BACKEND", "cpu")
     with ExternalModule(MODULE, home) as module:
-        try:
-            module.ensure_environment()
-        except ModuleEnvironmentError as error:
-            if "no package index could be reached" not in str(error):
-                raise
-            pytest.skip(f"the module's environment cannot be made: {error}")
+        make_environment(module)
         labels = module.call("worker.py", input_image=image, model=tmp_path / "my model.tar.gz")
     assert np.array_equal(labels, expected)

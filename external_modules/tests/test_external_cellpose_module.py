@@ -19,13 +19,14 @@ import numpy as np
 import pytest
 from cellpose_models_for_tests import simulate_discs
 from cellpose_place import MODULE, NOWHERE, Place
+from microscope import make_environment
 from whole_modules import REPOSITORY, assert_the_scripts_differ_in_their_signatures_only
 
 sys.path.insert(0, str(Path(__file__).parent / "limnode"))
 import limnode
 from ga3_host import Ga3Host
 
-from external_modules.errors import CallAbortedError, ModuleEnvironmentError, WorkerError
+from external_modules.errors import CallAbortedError, WorkerError
 from external_modules.external_module import ExternalModule
 from external_modules.module_folder import ModuleFolder
 
@@ -47,13 +48,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         for name, value in place.variables.items():
             if name != "HTTPS_PROXY":  # packages may have to be downloaded
                 patch.setenv(name, value)
-        try:
-            with ExternalModule(place.module) as module:
-                module.ensure_environment()
-        except ModuleEnvironmentError as error:
-            if "no package index could be reached" in str(error):
-                pytest.skip(f"the module's environment cannot be made: {error}")
-            raise
+        with ExternalModule(place.module) as module:
+            make_environment(module)
         for name in ("https_proxy", "HTTPS_PROXY"):
             patch.setenv(name, NOWHERE)
         yield place

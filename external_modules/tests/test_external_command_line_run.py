@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,9 +13,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+from program_place import ProgramPlace
 from skimage.measure import label
-from tiny_module_folders import SOURCES
-from whole_modules import share_downloads
 
 sys.path.insert(0, str(Path(__file__).parent / "limnode"))
 import limnode
@@ -44,40 +41,12 @@ serve(segment)
 """
 
 
-class Place:
-    """Somebody's folder of modules with a new module in it, and the variables that programs get there."""
+class Place(ProgramPlace):
+    """One with a new module in it."""
 
     def __init__(self, folder: Path) -> None:
-        self.modules = folder / "tree Ω" / "modules"
-        self.modules.mkdir(parents=True)
+        super().__init__(folder)
         self.module = self.modules / "star_dist_module"
-        home = folder / "home ä with spaces"
-        home.mkdir()
-        share_downloads(home)
-        self.variables = {
-            "EXTERNAL_MODULES_HOME": str(home),
-            "EXTERNAL_MODULES_PATH": str(self.modules.parent),
-            "PYTHONPATH": str(SOURCES),
-            "PYTHONIOENCODING": "utf-8",
-        }
-
-    def start(self, *command: str | Path) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            env={**os.environ, **self.variables},
-        )
-
-    def run(self, *command: str | Path) -> tuple[int, str, str]:
-        with self.start(*command) as process:
-            printed, errors = process.communicate(timeout=500)
-        return process.returncode, printed, errors
-
-    def call(self, *arguments: str | Path) -> tuple[int, str, str]:
-        """Run `external-modules`; return exit code, stdout, stderr."""
-        return self.run("-m", "external_modules", *arguments)
 
 
 @pytest.fixture(scope="module")

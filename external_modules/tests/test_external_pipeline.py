@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shlex
 import shutil
@@ -18,8 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tifffile
-from tiny_module_folders import SOURCES
-from whole_modules import share_downloads
+from program_place import ProgramPlace
 
 from external_modules.errors import ExternalModuleError
 from external_modules.image_files import read_tczyx
@@ -55,42 +53,23 @@ serve(segment)
 """
 
 
-class Place:
-    """A folder of modules with threshold_module in it, and a folder for its environment, which all tests share."""
+class Place(ProgramPlace):
+    """One with threshold_module in it, whose environment all tests share."""
 
     def __init__(self, folder: Path) -> None:
-        self.modules = folder / "tree Ω" / "modules"
+        super().__init__(folder)
         shutil.copytree(PACKAGE / "modules" / "threshold_module", self.modules / "threshold_module")
-        home = folder / "home ä with spaces"
-        home.mkdir()
-        share_downloads(home)
-        self.variables = {
-            "EXTERNAL_MODULES_HOME": str(home),
-            "EXTERNAL_MODULES_PATH": str(self.modules.parent),
-            "PYTHONPATH": str(SOURCES),
-            "PYTHONIOENCODING": "utf-8",
-        }
 
-    def start(self, *arguments: str | Path, python: str | Path = sys.executable) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [str(python), "-m", "external_modules", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            env={**os.environ, **self.variables},
-        )
-
-    def call(self, *arguments: str | Path, python: str | Path = sys.executable) -> tuple[int, list[str], list[str]]:
+    def lines(self, *arguments: str | Path, python: str | Path = sys.executable) -> tuple[int, list[str], list[str]]:
         """Run `external-modules`; return exit code, lines of stdout, lines of stderr."""
-        with self.start(*arguments, python=python) as process:
-            printed, errors = process.communicate(timeout=500)
-        return process.returncode, printed.splitlines(), errors.splitlines()
+        code, printed, errors = self.call(*arguments, python=python)
+        return code, printed.splitlines(), errors.splitlines()
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place = Place(tmp_path_factory.mktemp("place"))
-    code, _, errors = place.call("sync", "threshold_module")
+    code, _, errors = place.lines("sync", "threshold_module")
     if "no package index could be reached" in "".join(errors):
         pytest.skip(f"the environment of threshold_module cannot be made: {errors}")
     assert code == 0, errors
@@ -152,7 +131,7 @@ def test_the_example_of_the_readme(place: Place, images: Path) -> None:
     assert program == "external-modules"
     folder = images.parent
     located = [str(folder / one) if (folder / one).exists() or one == "results" else one for one in arguments]
-    code, printed, errors = place.call(*located)
+    code, printed, errors = place.lines(*located)
     assert code == 0, errors
     assert printed == [f"[{number}/4] {letter}.tif: objects: 1 object" for number, letter in enumerate("abcd", 1)]
     assert errors[-1] == f"bright objects: 4 images done, 0 finished before, 0 failed; results in {folder / 'results'}"
@@ -170,7 +149,7 @@ def test_time_channels_and_planes(place: Place, tmp_path: Path) -> None:
     assert image[:, :, 1].max() == 99
     tifffile.imwrite(tmp_path / "whole.tif", image, imagej=True, metadata={"axes": "TZCYX"})
     (tmp_path / "two.yaml").write_text(PIPELINE)
-    code, printed, errors = place.call("run-pipeline", tmp_path / "two.yaml", tmp_path, "--output", tmp_path)
+    code, printed, errors = place.lines("run-pipeline", tmp_path / "two.yaml", tmp_path, "--output", tmp_path)
     assert code == 0 and printed == ["[1/1] whole.tif: find: 12 objects"], errors
     with tifffile.TiffFile(tmp_path / "whole_labels.tif") as file:
         labels, axes = file.asarray(), file.series[0].axes
@@ -187,7 +166,7 @@ def test_what_is_finished_is_skipped_until_something_changes(place: Place, image
     pipeline.write_text(PIPELINE.replace("channel: 1", "channel: 0"))
 
     def run() -> tuple[list[str], dict[str, int]]:
-        code, printed, errors = place.call("run-pipeline", pipeline, images, "--output", output)
+        code, printed, errors = place.lines("run-pipeline", pipeline, images, "--output", output)
         assert code == 0, errors
         return [line.split(" ", 1)[1][0] for line in printed if "finished before" not in line], states_of(output)
 
@@ -222,14 +201,14 @@ def test_a_killed_run_goes_on_where_it_was_and_tells_of_what_fails(
     output = tmp_path / "out"
     command = ("run-pipeline", waiting, images, "--output", output)
     tifffile.imwrite(images / "e.tif", square(100))
-    with place.start(*command) as process:
+    with place.start("-m", "external_modules", *command) as process:
         assert process.stdout is not None and process.stderr is not None
         try:
             told = [process.stdout.readline(), process.stdout.readline()]
             assert told == ["[1/5] a.tif: find: 1 object\n", "[2/5] b.tif: find: 1 object\n"]
             failure = f"{images / 'c.tif'}: threshold_module/worker.py: ValueError: an image that cannot"
             assert any(failure in line for line in iter(process.stderr.readline, ""))
-            code, _, (error,) = place.call(*command)
+            code, _, (error,) = place.lines(*command)
             assert code == 1 and f"Another program runs a pipeline into {output}" in error
             progress = re.compile(r"two +\d\d% d\.tif \(4/5\) find waiting, about \d+ s left")
             assert any(progress.fullmatch(line.strip()) for line in iter(process.stderr.readline, ""))
@@ -240,7 +219,7 @@ def test_a_killed_run_goes_on_where_it_was_and_tells_of_what_fails(
     (output / "d_labels.tif.new").write_bytes(b"half a file")
 
     (tmp_path / "gate.closed").unlink()
-    code, printed, errors = place.call(*command)
+    code, printed, errors = place.lines(*command)
     assert code == 1 and printed == [
         "[1/5] a.tif: finished before",
         "[2/5] b.tif: finished before",
@@ -262,7 +241,7 @@ def test_a_damaged_image_and_a_missing_channel_do_not_stop_the_others(
     (images / "a.tif").write_bytes(b"II*\0zzzz")
     tifffile.imwrite(images / "b.tif", np.stack([square(0), square(99)]), imagej=True, metadata={"axes": "CYX"})
     (images / "c.tif").unlink()
-    code, printed, errors = place.call("run-pipeline", tmp_path / "p.yaml", images, "--output", tmp_path / "out")
+    code, printed, errors = place.lines("run-pipeline", tmp_path / "p.yaml", images, "--output", tmp_path / "out")
     assert code == 1 and printed == ["[2/3] b.tif: find: 1 object"]
     damaged, without_channel = errors_among(errors)
     assert f"error: {images / 'a.tif'} cannot be read (" in damaged
@@ -272,7 +251,7 @@ def test_a_damaged_image_and_a_missing_channel_do_not_stop_the_others(
 def test_problems_are_told_one_by_one_before_anything_is_made(place: Place, images: Path, tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(PIPELINE.replace("sigma: 0", "sgima: 0").replace("save_object_table", "save_table"))
-    code, printed, errors = place.call("run-pipeline", path, images, "--output", tmp_path / "out")
+    code, printed, errors = place.lines("run-pipeline", path, images, "--output", tmp_path / "out")
     assert code == 1 and not printed and not (tmp_path / "out").exists()
     assert [error.partition(": ")[2].partition(";")[0] for error in errors] == [
         f"error: {path}, line 9: segment has no parameter 'sgima' (is sigma meant?)",
@@ -281,14 +260,14 @@ def test_problems_are_told_one_by_one_before_anything_is_made(place: Place, imag
     path.write_text(PIPELINE.replace("save_tczyx_image}", "save_tczyx_image, params: {suffix: b}}"))
     (images / "a_b.tif").touch()
     given = (images / "a.tif", images / "a_b.tif")
-    code, _, (error,) = place.call("run-pipeline", path, *given, "--output", images)
+    code, _, (error,) = place.lines("run-pipeline", path, *given, "--output", images)
     assert code == 1 and f"The result a_b.tif of {images / 'a.tif'} would overwrite an image" in error
     save = "save_tczyx_image}"
     again = f"{save}\n  - {{name: again, module: external_modules, function: save_tczyx_image"
     path.write_text(PIPELINE.replace(save, f"{again}, params: {{suffix: b_labels}}}}"))
-    code, _, (error,) = place.call("run-pipeline", path, *given, "--output", tmp_path / "out")
+    code, _, (error,) = place.lines("run-pipeline", path, *given, "--output", tmp_path / "out")
     assert code == 1 and error.endswith("a_b.tif would both have the result a_b_labels.tif. Rename one.")
-    code, _, (error,) = place.call("run-pipeline", tmp_path / "no.yaml", images, "--output", images)
+    code, _, (error,) = place.lines("run-pipeline", tmp_path / "no.yaml", images, "--output", images)
     assert code == 1 and f"The pipeline {tmp_path / 'no.yaml'} cannot be read (" in error
 
 
@@ -308,10 +287,10 @@ def test_without_pyyaml_one_line_says_what_to_install(
 ) -> None:
     (tmp_path / "p.yaml").write_text(PIPELINE)
     command = ("run-pipeline", tmp_path / "p.yaml", images, "--output", tmp_path / "out")
-    code, _, (error,) = place.call(*command, python=python_without_yaml)
+    code, _, (error,) = place.lines(*command, python=python_without_yaml)
     assert code == 1
     assert error.startswith("external-modules: error: Running a pipeline needs pyyaml, which this Python does not have")
-    code, printed, _ = place.call("list", python=python_without_yaml)
+    code, printed, _ = place.lines("list", python=python_without_yaml)
     assert code == 0 and printed
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 from calling_behaving_worker import is_running
+from microscope import PACKAGE, Microscope
 from skimage.measure import label
-from whole_modules import assert_the_scripts_differ_in_their_signatures_only, share_downloads
+from whole_modules import assert_the_scripts_differ_in_their_signatures_only
 
 sys.path.insert(0, str(Path(__file__).parent / "limnode"))
 import limnode
-from ga3_host import Ga3Host, make_prefix
+from ga3_host import Ga3Host
 
-from external_modules.environments.uv_program import find_uv
 from external_modules.module_folder import ModuleFolder
 
 pytestmark = [
@@ -31,7 +30,6 @@ pytestmark = [
     pytest.mark.timeout(600),  # the packages may have to be downloaded
 ]
 
-PACKAGE = Path(__file__).resolve().parents[1]
 SCRIPTS = {"6.20": "threshold_node_v6_20.py", "7.00": "threshold_node.py"}
 GENERATIONS = list(SCRIPTS)
 PARAMETERS = "sigma=1.0, threshold=None, min_area=10"
@@ -63,24 +61,12 @@ if __name__ == "__main__":
 """
 
 
-class Place:
-    """A microscope's computer: the folder external_modules, a Python for nodes, and where environments are kept."""
+class Place(Microscope):
+    """One whose module has a second worker, and the hosts that run its node."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder / "external modules Ω"
-        self.home = folder / "home ä with spaces"
-        shutil.copytree(PACKAGE / "src", self.root / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        self.module = self.root / "modules" / "threshold_module"
-        shutil.copytree(PACKAGE / "modules" / "threshold_module", self.module)
+        super().__init__(folder, "threshold_module")
         (self.module / "probe.py").write_text(PROBE)
-        self.program = make_prefix(folder / "prefix")
-        self.home.mkdir()
-        share_downloads(self.home)
-        self.variables = {
-            "EXTERNAL_MODULES_PATH": str(self.root),
-            "EXTERNAL_MODULES_HOME": str(self.home),
-            "EXTERNAL_MODULES_UV": str(find_uv(self.home).path),
-        }
 
     def script(self, generation: str, **replacements: str) -> str:
         text = (self.module / SCRIPTS[generation]).read_text()
