@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 try:
-    from external_modules.validation import try_module
+    from external_modules.external_module_base import try_module
 finally:
     del sys.path[0]
 

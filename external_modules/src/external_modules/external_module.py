@@ -313,6 +313,20 @@ class ExternalModule:
         return server
 
 
+def try_module(folder: str | os.PathLike[str], **arguments: Any) -> int:
+    """Print what works of a module on this machine; see `ExternalModule.validate_environment`.
+
+    Returns:
+        The exit code of a program that does this: 0 if all works, or else 1.
+    """
+    try:
+        with ExternalModule(folder) as module:
+            return 0 if module.validate_environment(**arguments) else 1
+    except ExternalModuleError as error:
+        print(f"FAILED: {error}")
+        return 1
+
+
 def _state_of_scripts(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Return what tells whether a Python file in a folder has been changed."""
     with os.scandir(folder) as entries:

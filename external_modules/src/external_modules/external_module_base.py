@@ -10,7 +10,7 @@ from external_modules.errors import (
     WorkerError,
     WorkerTimeoutError,
 )
-from external_modules.external_module import ExternalModule
+from external_modules.external_module import ExternalModule, try_module
 from external_modules.ga3 import GA3NodeMixin
 from external_modules.module_places import find_module_folder
 from external_modules.node import ExternalModuleNode
@@ -28,4 +28,5 @@ __all__ = [
     "WorkerError",
     "WorkerTimeoutError",
     "find_module_folder",
+    "try_module",
 ]

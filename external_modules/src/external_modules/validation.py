@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -45,22 +44,6 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind:7} {self.text}"
-
-
-def try_module(folder: Path, **arguments: Any) -> int:
-    """Print what works of a module on this machine; see `ExternalModule.validate_environment`.
-
-    Returns:
-        The exit code of a program that does this: 0 if all works, or else 1.
-    """
-    from external_modules.external_module import ExternalModule  # which imports this module where it is needed
-
-    try:
-        with ExternalModule(folder) as module:
-            return 0 if module.validate_environment(**arguments) else 1
-    except ExternalModuleError as error:
-        print(f"FAILED: {error}")
-        return 1
 
 
 def validate(module: ExternalModule, arguments: Mapping[str, Any], tell: Callable[[str], object]) -> Iterator[Finding]:
